@@ -1,0 +1,1 @@
+"""The harness: workload, services, driver, consumers, results, command line."""

@@ -1,0 +1,1 @@
+"""The Lambda architecture: a nightly batch (``offline``) beside a per-image path (``online``)."""

@@ -1,0 +1,1 @@
+"""The per-image path: one PinLater job per image, an inference service, Rockstore, a Kafka event."""

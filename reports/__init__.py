@@ -1,0 +1,1 @@
+"""How a run folder becomes something people read."""

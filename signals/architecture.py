@@ -1,0 +1,211 @@
+"""The contract between the harness and an architecture under test.
+
+The harness knows an arm only through :class:`Pipeline`, found by the entry point group
+``lkbench.arms``. Everything an arm (and each of its processes) needs to know about a run is a
+:class:`RunContext`, which travels to child processes as a 0600 JSON file, because it holds secrets.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import orjson
+
+
+@dataclass(frozen=True, slots=True)
+class MediaEvent:
+    """One image has arrived (or, with ``kind="heartbeat"``, event time has advanced to ``scheduled_ns``)."""
+
+    event_id: int
+    image_signature: str
+    pipeline: str
+    galaxy: str
+    day: int
+    scheduled_ns: int  # Unix time in ns at which the schedule says that it arrives; its event time
+    object_key: str
+    kind: Literal["media", "heartbeat"] = "media"
+
+    def to_bytes(self) -> bytes:
+        """JSON, as it travels through Kafka and PinLater."""
+        return orjson.dumps(self)
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> MediaEvent:
+        """Inverse of :meth:`to_bytes`."""
+        return cls(**orjson.loads(data))
+
+
+@dataclass(frozen=True, slots=True)
+class AvailabilityEvent:
+    """The signals of one arrival can now be fetched through GSS. Published after the write, never before."""
+
+    event_id: int
+    image_signature: str
+    galaxy: str
+    day: int
+    scheduled_ns: int
+    published_ns: int
+    recomputed: bool  # False: the signals were already in the store, nothing was computed for this arrival
+
+    def to_bytes(self) -> bytes:
+        """JSON, as it travels through Kafka."""
+        return orjson.dumps(self)
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> AvailabilityEvent:
+        """Inverse of :meth:`to_bytes`."""
+        return cls(**orjson.loads(data))
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """One arrival (or one image of a nightly delta) that can't become a signal, with the reason."""
+
+    event_id: int  # -1 on the nightly path, which works on distinct signatures
+    image_signature: str
+    galaxy: str
+    day: int
+    path: Literal["online", "nightly", "stream"]
+    stage: str  # where it failed: fetch, decode, inference, …
+    reason: str  # ImageError.reason
+    detail: str
+    attempts: int
+    input_hash: str  # signature of the bytes as fetched, "" if they could not be fetched
+
+    def to_bytes(self) -> bytes:
+        """JSON, as it travels through Kafka."""
+        return orjson.dumps(self)
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> DeadLetter:
+        """Inverse of :meth:`to_bytes`."""
+        return cls(**orjson.loads(data))
+
+
+@dataclass(frozen=True, slots=True)
+class S3Endpoint:
+    """An S3 endpoint and the bucket of this run."""
+
+    endpoint: str  # host:port, no scheme
+    access_key: str
+    secret_key: str
+    bucket: str
+    secure: bool = False
+    region: str = "us-east-1"
+
+
+@dataclass(frozen=True, slots=True)
+class RunContext:
+    """Everything that an arm and its processes need to know about one replicate of one run."""
+
+    run_id: str
+    arm: str
+    replicate: int
+    namespace: str  # [a-z][a-z0-9_]{0,23}; prefixes topics, queues, the Hive database and S3 keys
+    run_dir: Path
+    arm_dir: Path  # scratch of this arm and replicate: warehouse, checkpoints, SST files, address files
+    kafka_bootstrap: str
+    s3: S3Endpoint
+    postgres_dsn: str  # libpq URI; PinLater's queues
+    metastore_dsn: str  # libpq URI; the Hive metastore's database
+    gss_host: str
+    gss_port: int
+    rpc_token: str
+    day_seconds: float  # length of a compressed day
+    model_dir: Path  # folder of the model and its manifest
+    kafka_options: dict[str, str] = field(default_factory=dict)  # more librdkafka options
+    spark_master: str = "local[2]"
+    spark_conf: dict[str, str] = field(default_factory=dict)
+    jdbc_jar: str = ""  # PostgreSQL JDBC driver for the metastore
+    catalog_path: str = ""  # empty: the catalog that ships with the package
+    device: Literal["cpu", "cuda"] = "cpu"
+    workers: int = 2  # devices (processes, or inference threads of the service) per pool
+    max_batch: int = 8
+    max_batch_wait_seconds: float = 0.0  # 0 on CPU: run whatever is ready
+    claim_seconds: float = 30.0  # PinLater claim timeout
+    max_attempts: int = 5  # attempts before a job that keeps failing is dead-lettered
+
+    @property
+    def media_topic(self) -> str:
+        """Kafka topic of :class:`MediaEvent`."""
+        return f"{self.namespace}.media_events"
+
+    @property
+    def availability_topic(self) -> str:
+        """Kafka topic of :class:`AvailabilityEvent`."""
+        return f"{self.namespace}.signal_available"
+
+    @property
+    def dead_letter_topic(self) -> str:
+        """Kafka topic of :class:`DeadLetter`."""
+        return f"{self.namespace}.dead_letters"
+
+    @property
+    def watermark_topic(self) -> str:
+        """Kafka topic of the stream's watermarks, one message per partition and advance."""
+        return f"{self.namespace}.watermarks"
+
+    @property
+    def warehouse_dir(self) -> Path:
+        """Root of the Hive warehouse of this arm and replicate."""
+        return self.arm_dir / "warehouse"
+
+    @property
+    def ledger_dir(self) -> Path:
+        """Where processes append their raw ledger streams."""
+        return self.run_dir / "ledger" / "raw"
+
+    @property
+    def log_dir(self) -> Path:
+        """Where processes of this arm and replicate write their logs."""
+        return self.run_dir / "logs" / f"{self.arm}-{self.replicate}"
+
+    def save(self, path: Path) -> Path:
+        """Write as JSON, readable by the owner only. Returns ``path``."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(fd, "wb") as file:
+            file.write(orjson.dumps(dataclasses.asdict(self), default=str, option=orjson.OPT_INDENT_2))
+        return path
+
+    @classmethod
+    def load(cls, path: Path) -> RunContext:
+        """Inverse of :meth:`save`."""
+        raw: dict[str, Any] = orjson.loads(path.read_bytes())
+        raw["s3"] = S3Endpoint(**raw["s3"])
+        for name in ("run_dir", "arm_dir", "model_dir"):
+            raw[name] = Path(raw[name])
+        return cls(**raw)
+
+
+class Pipeline(Protocol):
+    """An architecture under test. The harness computes all statistics; an arm only does the work.
+
+    Calls come from one thread, in the order start, (submit*, end_day)*, drain, stop; ``stop`` may come
+    at any time after ``start`` was entered, also when ``start`` failed, and must not raise.
+    """
+
+    def start(self, context: RunContext) -> None:
+        """Bring the arm up; return once arrivals can be submitted and its always-on pools are warm."""
+
+    def submit(self, event: MediaEvent) -> None:
+        """Take one arrival. Must not block on the system under test: the load is open-loop."""
+
+    def end_day(self, day: int) -> None:
+        """Midnight of ``day`` has passed. Return when the day's partitions are visible to batch consumers.
+
+        Raises PipelineError naming the step and its log when that can't be done.
+        """
+
+    def drain(self, timeout_seconds: float) -> None:
+        """Return when every submitted arrival is a signal or a dead letter; PipelineError on timeout."""
+
+    def backlog(self) -> int:
+        """Arrivals submitted and not yet finished, for the display and the validity rules."""
+
+    def stop(self) -> None:
+        """Stop every process of the arm. Never raises; leaves no process behind."""

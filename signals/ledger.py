@@ -1,0 +1,151 @@
+"""The writing side of the ledger: every process appends what happened, when, to whom.
+
+A process owns one Arrow IPC stream in the run folder and flushes it twice a second, so that a process
+that is killed loses at most that much. The harness seals all streams into Parquet when the run ends.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from signals.architecture import RunContext
+
+FLUSH_SECONDS = 0.5
+
+LEDGER_SCHEMA = pa.schema(
+    [
+        ("arm", pa.string()),
+        ("replicate", pa.int32()),
+        ("day", pa.int32()),  # -1 where an event belongs to no day
+        ("path", pa.string()),  # online, nightly, stream, dump, consumer, harness
+        ("stage", pa.string()),  # a Stage
+        ("event_id", pa.int64()),  # number of the arrival, -1 if the event belongs to none
+        ("image_signature", pa.string()),
+        ("galaxy", pa.string()),
+        ("pipeline", pa.string()),
+        ("start_ns", pa.int64()),  # Unix time, ns
+        ("end_ns", pa.int64()),
+        ("attempt", pa.int32()),
+        ("pool", pa.string()),  # device pool: online, nightly, stream
+        ("device", pa.string()),  # e.g. cpu:0, cuda:0 NVIDIA H100
+        ("batch_size", pa.int32()),
+        ("outcome", pa.string()),  # ok, skipped, retry, dead_letter, error
+        ("detail", pa.string()),
+        ("process", pa.string()),
+        ("pid", pa.int64()),
+    ]
+)
+
+
+class Stage(StrEnum):
+    """What a ledger row is about. The per-image stages are contiguous: each starts where the last ended."""
+
+    ARRIVAL = "arrival"  # start: scheduled, end: handed to the arm
+    QUEUE = "queue"  # scheduled arrival (or enqueue, nightly) until a worker took it
+    FETCH = "fetch"
+    DECODE = "decode"
+    BATCH_WAIT = "batch_wait"
+    INFERENCE = "inference"
+    ENCODE = "encode"
+    WRITE = "write"
+    PUBLISH = "publish"
+    AVAILABLE_ONLINE = "available_online"  # start: scheduled, end: fetched through GSS by the consumer
+    AVAILABLE_BATCH = "available_batch"  # start: scheduled (by join), end: read from the Hive table
+    DEAD_LETTER = "dead_letter"  # detail: reason and message
+    STEP = "step"  # a nightly or dump step; detail: its name; outcome: ok or error
+    DEVICE_PROVISIONED = "device_provisioned"  # start: process launched, end: model loaded and warm
+    DEVICE_BUSY = "device_busy"  # one batch inside inference
+    DEVICE_RELEASED = "device_released"  # start: ready, end: released
+    PROCESS_RESTARTED = "process_restarted"
+    DAY = "day"  # start: day's first instant, end: its midnight
+
+
+class Ledger:
+    """Appends rows for one process. Thread-safe; cheap enough for the hot path (a tuple append)."""
+
+    def __init__(self, folder: Path, *, process: str, arm: str = "", replicate: int = -1) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._process, self._arm, self._replicate, self._pid = process, arm, replicate, os.getpid()
+        self._rows: list[tuple[Any, ...]] = []
+        self._lock = threading.Lock()
+        path = folder / f"{process}-{self._pid}-{time.time_ns()}.arrows"
+        self._sink = pa.OSFile(str(path), "wb")
+        self._writer = pa.ipc.new_stream(self._sink, LEDGER_SCHEMA)
+        self._closed = threading.Event()
+        self._thread = threading.Thread(target=self._flush_until_closed, name="ledger", daemon=True)
+        self._thread.start()
+
+    @classmethod
+    def from_context(cls, context: RunContext, process: str) -> Ledger:
+        """A ledger for one process of the arm that ``context`` describes."""
+        name = f"{context.arm}-{context.replicate}-{process}"
+        return cls(context.ledger_dir, process=name, arm=context.arm, replicate=context.replicate)
+
+    def record(
+        self,
+        stage: Stage,
+        *,
+        start_ns: int,
+        end_ns: int,
+        path: str = "",
+        day: int = -1,
+        event_id: int = -1,
+        image_signature: str = "",
+        galaxy: str = "",
+        pipeline: str = "",
+        attempt: int = 1,
+        pool: str = "",
+        device: str = "",
+        batch_size: int = 0,
+        outcome: str = "ok",
+        detail: str = "",
+    ) -> None:
+        """Append one row. Times are Unix ns."""
+        # The order is LEDGER_SCHEMA's.
+        self._rows.append(
+            (self._arm, self._replicate, day, path, str(stage), event_id, image_signature, galaxy, pipeline)
+            + (start_ns, end_ns, attempt, pool, device, batch_size, outcome, detail)
+            + (self._process, self._pid)
+        )
+
+    def flush(self) -> None:
+        """Write the rows so far to the file."""
+        with self._lock:
+            rows, self._rows = self._rows, []
+            if rows and not self._writer_closed:
+                columns = [
+                    pa.array(column, type=field.type)
+                    for column, field in zip(zip(*rows, strict=True), LEDGER_SCHEMA, strict=True)
+                ]
+                self._writer.write_batch(pa.record_batch(columns, schema=LEDGER_SCHEMA))
+                self._sink.flush()
+
+    _writer_closed = False
+
+    def close(self) -> None:
+        """Flush and close. Rows recorded later are dropped."""
+        self._closed.set()
+        self._thread.join()
+        self.flush()
+        with self._lock:
+            if not self._writer_closed:
+                self._writer_closed = True
+                self._writer.close()
+                self._sink.close()
+
+    def __enter__(self) -> Ledger:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _flush_until_closed(self) -> None:
+        while not self._closed.wait(FLUSH_SECONDS):
+            self.flush()

@@ -1,0 +1,264 @@
+"""Child processes that can't outlive their parent, each with a log, optionally restarted when they die.
+
+On Linux the kernel kills a child when its parent dies (``PR_SET_PDEATHSIG``), whatever killed the parent.
+That signal is tied to the *thread* that started the child, so one long-lived thread starts them all.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import orjson
+
+from signals.errors import ServiceError
+
+# Runs in the child before the real program: drop to another user first (a change of credentials clears
+# the death signal), then ask for the signal, then check that the parent did not die in between.
+_SHIM = """
+import ctypes, os, signal, sys
+parent, user = int(sys.argv[1]), sys.argv[2]
+if user:
+    import pwd
+    entry = pwd.getpwnam(user)
+    os.setgroups([]); os.setgid(entry.pw_gid); os.setuid(entry.pw_uid)
+if sys.platform == "linux":
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+if os.getppid() != parent:
+    os._exit(1)
+os.execvp(sys.argv[3], sys.argv[3:])
+"""
+
+
+@dataclass
+class Child:
+    """One running program. ``restarts`` counts how often it was started again after it died."""
+
+    name: str
+    argv: list[str]
+    log: Path
+    env: dict[str, str]
+    user: str
+    cwd: Path | None
+    restart: bool
+    popen: subprocess.Popen[bytes]
+    restarts: int = 0
+    expected: bool = field(default=False)  # its end is wanted or was reported
+
+    @property
+    def pid(self) -> int:
+        """Process id of the current incarnation."""
+        return self.popen.pid
+
+
+class ProcessGroup:
+    """Starts children, watches them, stops them in reverse order.
+
+    A child with ``restart=True`` is started again when it dies, as a cluster manager would do; any other
+    child that dies makes :meth:`check` raise.
+    """
+
+    MAX_RESTARTS = 20
+
+    def __init__(self, log_dir: Path, on_restart: Callable[[Child], None] | None = None) -> None:
+        log_dir.mkdir(parents=True, exist_ok=True)
+        self._log_dir = log_dir
+        self._on_restart = on_restart
+        self._children: list[Child] = []
+        self._lock = threading.RLock()
+        self._stopping = False
+        self._requests: queue.Queue[tuple[Callable[[], Child], Future[Child]] | None] = queue.Queue()
+        self._thread = threading.Thread(target=self._serve, name="spawner", daemon=True)
+        self._thread.start()
+
+    def start(
+        self,
+        name: str,
+        argv: Sequence[str],
+        *,
+        env: Mapping[str, str] | None = None,
+        user: str = "",
+        cwd: Path | None = None,
+        restart: bool = False,
+    ) -> Child:
+        """Start a program with stdout and stderr in ``log_dir/name.log``. Raises ServiceError."""
+        full_env = {**os.environ, **(env or {})}
+
+        def spawn() -> Child:
+            child = Child(
+                name=name,
+                argv=list(argv),
+                log=self._log_dir / f"{name}.log",
+                env=full_env,
+                user=user,
+                cwd=cwd,
+                restart=restart,
+                popen=_NO_PROCESS,
+            )
+            child.popen = self._popen(child)
+            return child
+
+        future: Future[Child] = Future()
+        self._requests.put((spawn, future))
+        child = future.result()
+        return child
+
+    def check(self) -> None:
+        """Raise ServiceError, naming the service and its log, if a child died that should be running."""
+        with self._lock:
+            for child in self._children:
+                if not child.expected and not child.restart and child.popen.poll() is not None:
+                    child.expected = True
+                    raise ServiceError(_died(child))
+                if child.restarts > self.MAX_RESTARTS:
+                    raise ServiceError(f"{child.name} keeps dying; its log is {child.log}")
+
+    def wait_for_file(self, child: Child, path: Path, timeout_seconds: float) -> dict[str, object]:
+        """Wait until ``child`` wrote the JSON file ``path`` (it does so when ready) and return its content.
+
+        Raises ServiceError when the child dies or the time is over.
+        """
+        deadline = time.monotonic() + timeout_seconds
+        while time.monotonic() < deadline:
+            with contextlib.suppress(FileNotFoundError, orjson.JSONDecodeError):
+                content: dict[str, object] = orjson.loads(path.read_bytes())
+                return content
+            if child.popen.poll() is not None and not child.restart:
+                child.expected = True
+                raise ServiceError(_died(child))
+            time.sleep(0.02)
+        raise ServiceError(
+            f"{child.name} was not ready after {timeout_seconds:.0f} s; its log is {child.log}\n"
+            + _tail(child.log)
+        )
+
+    def stop_child(self, child: Child, timeout_seconds: float = 10.0) -> None:
+        """Stop one child: SIGTERM to its process group, then SIGKILL. Its end is then expected."""
+        with self._lock:
+            child.expected = True
+            child.restart = False
+        _terminate([child], timeout_seconds)
+
+    def stop(self, timeout_seconds: float = 10.0) -> None:
+        """Stop all children, last started first. Never raises."""
+        with self._lock:
+            self._stopping = True
+            children = list(reversed(self._children))
+            for child in children:
+                child.expected = True
+                child.restart = False
+        for child in children:
+            _terminate([child], timeout_seconds)
+        self._requests.put(None)
+        if threading.current_thread() is not self._thread:
+            self._thread.join(timeout=timeout_seconds)
+
+    @property
+    def children(self) -> list[Child]:
+        """The children started so far."""
+        with self._lock:
+            return list(self._children)
+
+    def __enter__(self) -> ProcessGroup:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def _popen(self, child: Child) -> subprocess.Popen[bytes]:
+        with child.log.open("ab") as log:
+            try:
+                return subprocess.Popen(
+                    [sys.executable, "-S", "-E", "-c", _SHIM, str(os.getpid()), child.user, *child.argv],
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    env=child.env,
+                    cwd=child.cwd,
+                    start_new_session=True,
+                )
+            except OSError as error:
+                raise ServiceError(f"{child.name} could not be started: {error}") from error
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                request = self._requests.get(timeout=0.1)
+            except queue.Empty:
+                self._restart_dead()
+                continue
+            if request is None:
+                return
+            spawn, future = request
+            try:
+                with self._lock:
+                    if self._stopping:
+                        raise ServiceError("the process group is being stopped")
+                    child = spawn()
+                    self._children.append(child)
+                future.set_result(child)
+            except BaseException as error:
+                future.set_exception(error)
+
+    def _restart_dead(self) -> None:
+        with self._lock:
+            if self._stopping:
+                return
+            dead = [c for c in self._children if c.restart and c.popen.poll() is not None]
+            for child in dead:
+                child.restarts += 1
+                if child.restarts > self.MAX_RESTARTS:
+                    child.restart = False
+                    continue
+                child.popen = self._popen(child)
+        for child in dead:
+            if self._on_restart is not None:
+                self._on_restart(child)
+
+
+_NO_PROCESS: subprocess.Popen[bytes] = None  # type: ignore[assignment]  # replaced before a Child is seen
+
+
+def write_ready_file(path: Path, content: Mapping[str, object]) -> None:
+    """Say "ready" to the parent: write ``content`` (an address, say) atomically to ``path``."""
+    temporary = path.with_suffix(f".{os.getpid()}.tmp")
+    temporary.write_bytes(orjson.dumps(dict(content)))
+    temporary.replace(path)
+
+
+def _terminate(children: list[Child], timeout_seconds: float) -> None:
+    for child in children:
+        _signal_group(child, signal.SIGTERM)
+    deadline = time.monotonic() + timeout_seconds
+    for child in children:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            child.popen.wait(max(0.0, deadline - time.monotonic()))
+        _signal_group(child, signal.SIGKILL)  # also what it left in its group
+        child.popen.wait()
+
+
+def _signal_group(child: Child, number: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(child.popen.pid, number)
+
+
+def _died(child: Child) -> str:
+    return (
+        f"{child.name} ended with code {child.popen.returncode}; its log is {child.log}\n{_tail(child.log)}"
+    )
+
+
+def _tail(log: Path, lines: int = 12) -> str:
+    with contextlib.suppress(OSError):
+        return "\n".join("    " + line for line in log.read_text(errors="replace").splitlines()[-lines:])
+    return ""
