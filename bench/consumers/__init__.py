@@ -1,0 +1,1 @@
+"""The two downstream consumers: what "available" means is measured from their side."""

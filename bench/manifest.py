@@ -1,0 +1,126 @@
+"""The manifest: what ran, on what, from which inputs. Written first, updated as the run goes on."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import subprocess
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import orjson
+import psutil
+
+PACKAGES = (
+    "aiokafka",
+    "confluent-kafka",
+    "duckdb",
+    "faust-streaming",
+    "numpy",
+    "onnxruntime",
+    "onnxruntime-gpu",
+    "pgmq",
+    "pillow",
+    "pyarrow",
+    "pyspark",
+    "rocksdict",
+    "simplejpeg",
+    "thriftpy2",
+)
+
+Status = Literal["running", "complete", "failed", "aborted"]
+
+
+class Manifest:
+    """``manifest.json`` of a run folder."""
+
+    def __init__(self, run_dir: Path, content: dict[str, Any]) -> None:
+        self._path = run_dir / "manifest.json"
+        self.content: dict[str, Any] = {
+            "schema_version": 1,
+            "run_id": run_dir.name,
+            "status": "running",
+            "started": _now(),
+            "ended": None,
+            "error": None,
+            "machine": machine(),
+            "versions": versions(),
+            "commit": commit(),
+            **content,
+        }
+        self.write()
+
+    def write(self) -> None:
+        """Replace the file."""
+        temporary = self._path.with_suffix(".tmp")
+        temporary.write_bytes(orjson.dumps(self.content, default=str, option=orjson.OPT_INDENT_2))
+        temporary.replace(self._path)
+
+    def update(self, **content: Any) -> None:
+        """Add or replace keys and write."""
+        self.content.update(content)
+        self.write()
+
+    def end(self, status: Status, error: str | None = None) -> None:
+        """Mark the run as ended."""
+        self.update(status=status, ended=_now(), error=error)
+
+
+def read_manifest(run_dir: Path) -> dict[str, Any]:
+    """The manifest of a run folder. Raises FileNotFoundError."""
+    content: dict[str, Any] = orjson.loads((run_dir / "manifest.json").read_bytes())
+    return content
+
+
+def machine() -> dict[str, Any]:
+    """CPU model, logical cores, memory in bytes, platform."""
+    return {
+        "cpu": _cpu_model(),
+        "cores": os.cpu_count(),
+        "memory_bytes": psutil.virtual_memory().total,
+        "platform": platform.platform(),
+        "python": platform.python_version(),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Versions of the packages that a result may depend on; what is not installed is left out."""
+    found: dict[str, str] = {}
+    for name in PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def commit() -> dict[str, Any] | None:
+    """Commit and dirty flag of the checkout that the code runs from; None outside a checkout."""
+    here = Path(__file__).parent
+
+    def git(*arguments: str) -> str:
+        done = subprocess.run(
+            ["git", "-C", str(here), *arguments], capture_output=True, text=True, check=True, timeout=10
+        )
+        return done.stdout.strip()
+
+    try:
+        return {"sha": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain"))}
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _cpu_model() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")

@@ -1,0 +1,214 @@
+"""Runs one arm through its days: fresh stores, the open-loop generator, midnight, the two consumers."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import orjson
+
+from bench.consumers.progress import (
+    BatchProgress,
+    OnlineProgress,
+    batch_progress_file,
+    online_progress_file,
+)
+from bench.display import ArmStatus, Display
+from bench.images import Dataset
+from bench.services.stack import start_gss
+from bench.workload import Schedule
+from signals.architecture import MediaEvent, Pipeline, RunContext
+from signals.catalog import Catalog
+from signals.errors import PipelineError
+from signals.hive import MetastoreReader
+from signals.ledger import Ledger, Stage
+from signals.process import ProcessGroup
+
+DAY_LEAD_SECONDS = 0.5  # between the end of one day's work and the first instant of the next day
+CONSUMER_READY_SECONDS = 30.0
+POLL_SECONDS = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What is submitted, the same for every arm: a schedule over a data set."""
+
+    schedule: Schedule
+    dataset: Dataset
+    catalog: Catalog
+
+    def event(self, position: int, day_start_ns: int) -> MediaEvent:
+        """The media event of one arrival."""
+        image = self.dataset.images[int(self.schedule.image[position])]
+        pipeline = self.schedule.pipelines[int(self.schedule.pipeline[position])]
+        return MediaEvent(
+            event_id=position,
+            image_signature=image.image_signature,
+            pipeline=pipeline,
+            galaxy=self.catalog.pipelines[pipeline].galaxy,
+            day=int(self.schedule.day[position]),
+            scheduled_ns=day_start_ns + int(self.schedule.offset_ns[position]),
+            object_key=f"images/{image.image_signature}",
+        )
+
+
+class Replicate:
+    """One arm, one replicate."""
+
+    def __init__(
+        self,
+        arm: Pipeline,
+        context: RunContext,
+        load: Load,
+        *,
+        display: Display,
+        drain_timeout_seconds: float,
+    ) -> None:
+        self._arm, self._context, self._load, self._display = arm, context, load, display
+        self._drain_timeout_seconds = drain_timeout_seconds
+        self._submitted = 0
+        self.status = ArmStatus(
+            arm=context.arm,
+            replicate=context.replicate,
+            days=load.schedule.days,
+            scheduled=len(load.schedule),
+        )
+        display.add(self.status)
+
+    def run(self) -> None:
+        """Run all days. Raises an error of the tree; leaves no process of the arm behind, whatever happens."""
+        self.status.started = time.monotonic()
+        try:
+            with self._support() as (context, group), Ledger.from_context(context, "driver") as ledger:
+                try:
+                    self._phase("starting")
+                    self._arm.start(context)
+                    self._start_consumers(context, group)
+                    for day in range(self._load.schedule.days):
+                        self._run_day(day, ledger, group)
+                    self._phase("draining")
+                    self._arm.drain(self._drain_timeout_seconds)
+                    self._wait_until_online_client_is_done(group)
+                    self._record_partitions()
+                finally:
+                    self._phase("stopping")
+                    self._arm.stop()
+            self.status.phase = "done"
+        finally:
+            self.refresh()
+            self.status.ended = time.monotonic()
+
+    def refresh(self) -> None:
+        """Bring the status up to date, from what the consumers and the arm say."""
+        online = OnlineProgress.read(online_progress_file(self._context.arm_dir))
+        batch = BatchProgress.read(batch_progress_file(self._context.arm_dir))
+        self.status.arrivals = self._submitted
+        self.status.available_online = online.available
+        self.status.dead_letters = online.dead_letters
+        self.status.available_batch_keys = batch.keys
+        self.status.backlog = max(0, self._submitted - online.ended)
+
+    @contextlib.contextmanager
+    def _support(self) -> Iterator[tuple[RunContext, ProcessGroup]]:
+        # The Rockstore is fresh for every replicate; the consumers stop before it does.
+        with ProcessGroup(self._context.log_dir) as group:
+            host, port = start_gss(group, self._context.arm_dir, self._context.rpc_token)
+            context = dataclasses.replace(self._context, gss_host=host, gss_port=port)
+            context.save(context.arm_dir / "context.json")
+            yield context, group
+
+    def _start_consumers(self, context: RunContext, group: ProcessGroup) -> None:
+        path = context.arm_dir / "context.json"
+        for name in ("online", "batch"):
+            argv = [sys.executable, "-m", f"bench.consumers.{name}", "--context", str(path)]
+            child = group.start(f"{name}_client", argv)
+            group.wait_for_file(child, context.arm_dir / f"{name}_client.ready", CONSUMER_READY_SECONDS)
+
+    def _run_day(self, day: int, ledger: Ledger, group: ProcessGroup) -> None:
+        self.status.day = day
+        self._phase("day")
+        # Sleeping follows the monotonic clock, stamps are wall-clock: one offset per day ties them together.
+        start_ns = time.time_ns() + round(DAY_LEAD_SECONDS * 1e9)
+        monotonic_offset_ns = time.time_ns() - time.monotonic_ns()
+        for position in self._load.schedule.of_day(day):
+            event = self._load.event(position, start_ns)
+            _sleep_until(event.scheduled_ns - monotonic_offset_ns)
+            self._arm.submit(event)
+            self._submitted += 1
+            ledger.record(
+                Stage.ARRIVAL,
+                start_ns=event.scheduled_ns,
+                end_ns=time.time_ns(),
+                path="harness",
+                day=day,
+                event_id=event.event_id,
+                image_signature=event.image_signature,
+                galaxy=event.galaxy,
+                pipeline=event.pipeline,
+            )
+        midnight_ns = start_ns + round(self._load.schedule.day_seconds * 1e9)
+        _sleep_until(midnight_ns - monotonic_offset_ns)
+        ledger.record(Stage.DAY, start_ns=start_ns, end_ns=midnight_ns, path="harness", day=day)
+        self._phase("nightly")
+        self._arm.end_day(day)
+        self._wait_until_batch_client_has(day, group)
+
+    def _wait_until_batch_client_has(self, day: int, group: ProcessGroup) -> None:
+        with contextlib.closing(self._metastore()) as metastore:
+            expected = {at for (_, of_day), at in metastore.partitions().items() if of_day == day}
+        progress_file = batch_progress_file(self._context.arm_dir)
+        self._wait(
+            lambda: expected <= set(BatchProgress.read(progress_file).partitions),
+            group,
+            f"the batch client did not read the partitions of day {day}",
+        )
+
+    def _wait_until_online_client_is_done(self, group: ProcessGroup) -> None:
+        progress_file = online_progress_file(self._context.arm_dir)
+        self._wait(
+            lambda: OnlineProgress.read(progress_file).ended >= self._submitted,
+            group,
+            "the online client did not see every arrival end",
+        )
+
+    def _wait(self, is_done: Callable[[], bool], group: ProcessGroup, problem: str) -> None:
+        deadline = time.monotonic() + self._drain_timeout_seconds
+        while not is_done():
+            group.check()
+            if time.monotonic() > deadline:
+                raise PipelineError(
+                    f"{self._context.arm}: {problem} within {self._drain_timeout_seconds:.0f} s; "
+                    f"logs are in {self._context.log_dir}"
+                )
+            time.sleep(POLL_SECONDS)
+
+    def _record_partitions(self) -> None:
+        with contextlib.closing(self._metastore()) as metastore:
+            partitions = [
+                {"galaxy": galaxy, "day": day, "location": _relative(location, self._context.run_dir)}
+                for (galaxy, day), location in sorted(metastore.partitions().items())
+            ]
+        path = self._context.arm_dir / "partitions.json"
+        path.write_bytes(orjson.dumps(partitions, option=orjson.OPT_INDENT_2))
+
+    def _metastore(self) -> MetastoreReader:
+        return MetastoreReader(self._context.metastore_dsn, self._context.namespace)
+
+    def _phase(self, phase: str) -> None:
+        self._display.phase(self.status, phase)
+
+
+def _sleep_until(monotonic_ns: int) -> None:
+    while (left := monotonic_ns - time.monotonic_ns()) > 0:
+        time.sleep(left / 1e9)
+
+
+def _relative(location: str, run_dir: Path) -> str:
+    # A run folder can be moved; what lies inside it is named relative to it.
+    path = Path(location.removeprefix("file:"))
+    return str(path.relative_to(run_dir)) if path.is_relative_to(run_dir) else location

@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.workload import Arrivals, Workload, make_schedule, rate_curve
+from signals.errors import ConfigurationError
+
+workloads = st.builds(
+    Workload,
+    name=st.just("generated"),
+    description=st.just(""),
+    arrivals=st.builds(
+        Arrivals,
+        process=st.sampled_from(["poisson", "constant"]),
+        diurnal_amplitude=st.floats(0, 0.9),
+        bursts_per_day=st.integers(0, 3),
+        burst_multiplier=st.floats(0.5, 5),
+        burst_day_fraction=st.floats(0, 0.2),
+    ),
+    repeat_share=st.floats(0, 0.8),
+    mix=st.just({"crawled": 1.0, "shopping": 3.0}),
+)
+
+
+@given(workloads, st.integers(0, 2**31), st.integers(1, 300), st.integers(1, 3), st.floats(0.5, 100))
+def test_schedule_is_sorted_complete_and_inside_its_days(
+    workload: Workload, seed: int, images: int, days: int, day_seconds: float
+) -> None:
+    schedule = make_schedule(workload, seed=seed, distinct_images=images, days=days, day_seconds=day_seconds)
+    assert len(schedule) == max(images, round(images / (1 - workload.repeat_share)))
+    assert set(schedule.image.tolist()) == set(range(images))
+    assert np.all(np.diff(schedule.day) >= 0)
+    assert np.all((schedule.offset_ns >= 0) & (schedule.offset_ns < day_seconds * 1e9 + 1))
+    for day in range(days):
+        positions = schedule.of_day(day)
+        assert np.all(np.diff(schedule.offset_ns[positions.start : positions.stop]) >= 0)
+    sizes = [len(schedule.of_day(day)) for day in range(days)]
+    assert sum(sizes) == len(schedule)
+    assert max(sizes) - min(sizes) <= 1
+
+
+@given(workloads, st.integers(0, 2**31))
+def test_the_same_seed_gives_the_same_bytes_and_another_seed_does_not(workload: Workload, seed: int) -> None:
+    first, again, other = (
+        make_schedule(workload, seed=s, distinct_images=50, days=2, day_seconds=10.0)
+        for s in (seed, seed, seed + 1)
+    )
+    for name in ("offset_ns", "day", "image", "pipeline"):
+        assert getattr(first, name).tobytes() == getattr(again, name).tobytes()
+    assert first.image.tobytes() != other.image.tobytes()
+
+
+def test_a_poisson_day_has_exponential_gaps_and_the_asked_rate_curve() -> None:
+    workload = Workload("w", "", Arrivals(diurnal_amplitude=0.8), 0.0, {"crawled": 1.0})
+    schedule = make_schedule(workload, seed=5, distinct_images=20_000, days=1, day_seconds=100.0)
+    counts, edges = np.histogram(schedule.offset_ns / 100e9, bins=20, range=(0, 1))
+    expected = rate_curve(workload.arrivals, (edges[:-1] + edges[1:]) / 2)
+    expected *= 20_000 / expected.sum()
+    assert np.all(np.abs(counts - expected) < 5 * np.sqrt(expected))
+    flat = make_schedule(
+        Workload("w", "", Arrivals(), 0.0, {"crawled": 1.0}),
+        seed=5,
+        distinct_images=20_000,
+        days=1,
+        day_seconds=100.0,
+    )
+    gaps = np.diff(flat.offset_ns)
+    assert np.std(gaps) / np.mean(gaps) == pytest.approx(1.0, abs=0.05)
+
+
+def test_a_constant_day_is_evenly_spaced() -> None:
+    schedule = make_schedule(Workload.load("constant"), seed=1, distinct_images=100, days=1, day_seconds=10.0)
+    assert np.diff(schedule.offset_ns) == pytest.approx(1e8, abs=2)
+
+
+def test_shipped_workloads_load() -> None:
+    assert {"mixed", "constant"} <= {Workload.load(name).name for name in Workload.names()}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("speed = 3\n[mix]\ncrawled = 1", "unknown key speed"),
+        ("[arrivals]\nproces = 'poisson'\n[mix]\ncrawled = 1", "unknown key arrivals.proces"),
+        ("[arrivals]\nprocess = 'steady'\n[mix]\ncrawled = 1", "poisson or constant"),
+        ("[images]\nrepeat_share = 1.0\n[mix]\ncrawled = 1", "repeat_share"),
+        ("[arrivals]\nprocess = 'poisson'", "at least one pipeline"),
+        ("= 3", "w.toml"),
+    ],
+)
+def test_a_bad_workload_says_what_is_wrong(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "w.toml"
+    path.write_text(text)
+    with pytest.raises(ConfigurationError, match=message):
+        Workload.load(str(path))
+
+
+def test_an_unknown_name_lists_the_known_ones() -> None:
+    with pytest.raises(ConfigurationError, match="mixed"):
+        Workload.load("no-such-workload")
