@@ -51,7 +51,7 @@ class Display:
 
     def __init__(self, console: Console, refresh: Callable[[], None] = lambda: None) -> None:
         self._console = console
-        self._refresh = refresh
+        self.refresh = refresh
         self._statuses: list[ArmStatus] = []
         self._live = Live(console=console, get_renderable=self._render, auto_refresh=False, transient=False)
         self._closed = threading.Event()
@@ -93,7 +93,7 @@ class Display:
     def _repaint_until_closed(self) -> None:
         said = time.monotonic()
         while not self._closed.wait(1 / REFRESH_PER_SECOND):
-            self._refresh()
+            self.refresh()
             if self._is_live:
                 self._live.refresh()
             elif time.monotonic() - said > PLAIN_SECONDS:

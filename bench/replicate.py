@@ -81,7 +81,7 @@ class Replicate:
         display.add(self.status)
 
     def run(self) -> None:
-        """Run all days. Raises an error of the tree; leaves no process of the arm behind, whatever happens."""
+        """Run all days. Raises an error of the tree; leaves no process of the arm behind in any case."""
         self.status.started = time.monotonic()
         try:
             with self._support() as (context, group), Ledger.from_context(context, "driver") as ledger:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections import deque
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -73,11 +74,13 @@ class Ledger:
     def __init__(self, folder: Path, *, process: str, arm: str = "", replicate: int = -1) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._process, self._arm, self._replicate, self._pid = process, arm, replicate, os.getpid()
-        self._rows: list[tuple[Any, ...]] = []
+        # A deque: appends and pops are atomic, so the hot path needs no lock.
+        self._rows: deque[tuple[Any, ...]] = deque()
         self._lock = threading.Lock()
         path = folder / f"{process}-{self._pid}-{time.time_ns()}.arrows"
         self._sink = pa.OSFile(str(path), "wb")
         self._writer = pa.ipc.new_stream(self._sink, LEDGER_SCHEMA)
+        self._writer_closed = False
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._flush_until_closed, name="ledger", daemon=True)
         self._thread.start()
@@ -118,7 +121,7 @@ class Ledger:
     def flush(self) -> None:
         """Write the rows so far to the file."""
         with self._lock:
-            rows, self._rows = self._rows, []
+            rows = [self._rows.popleft() for _ in range(len(self._rows))]
             if rows and not self._writer_closed:
                 columns = [
                     pa.array(column, type=field.type)
@@ -126,8 +129,6 @@ class Ledger:
                 ]
                 self._writer.write_batch(pa.record_batch(columns, schema=LEDGER_SCHEMA))
                 self._sink.flush()
-
-    _writer_closed = False
 
     def close(self) -> None:
         """Flush and close. Rows recorded later are dropped."""

@@ -1,0 +1,295 @@
+"""The command line: ``lkbench run|report|explain|verify|doctor|services|datasets|setup``.
+
+stdout carries results only and can be piped; progress and errors go to stderr.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+from collections.abc import Callable, Sequence
+from importlib.metadata import entry_points
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import click
+import orjson
+from rich.console import Console
+
+from bench.arms import arm_names
+from bench.config import HarnessConfig
+from bench.display import Display
+from bench.exit_codes import ExitCode, describe
+from bench.run import Run, RunSettings, latest_run
+from bench.workload import Workload
+from signals.errors import ConfigurationError, LkbenchError
+
+OUTPUT = Path("runs")
+
+config_option = click.option(
+    "--config",
+    "config_path",
+    type=click.Path(path_type=Path),
+    help="TOML file with external services, the model, the device. Without it, everything runs here.",
+)
+run_argument = click.argument("run", default="latest")
+output_option = click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    default=OUTPUT,
+    show_default=True,
+    help="Folder that holds the run folders.",
+)
+
+
+class Duration(click.ParamType):
+    """``90``, ``90s``, ``2m`` or ``24h``, in seconds."""
+
+    name = "duration"
+    _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}  # noqa: RUF012
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Seconds, as a positive float."""
+        if isinstance(value, float):
+            return value
+        text = str(value)
+        number, unit = (text[:-1], text[-1]) if text[-1:] in self._UNITS else (text, "s")
+        try:
+            seconds = float(number) * self._UNITS[unit]
+        except ValueError:
+            seconds = 0.0
+        if seconds <= 0:
+            self.fail(f"{value!r} is not a duration such as 30s, 2m or 24h", param, ctx)
+        return seconds
+
+
+@click.group(epilog="\b\nExit codes:\n" + describe())
+@click.version_option(package_name="lambda-kappa-bench")
+def cli() -> None:
+    """Run a Lambda and a Kappa visual-signal pipeline side by side, on real parts, and compare them.
+
+    Start with `lkbench doctor`, then `lkbench run`.
+    """
+
+
+@cli.command()
+@click.option(
+    "--images",
+    default=RunSettings.images,
+    show_default=True,
+    help="A data set by name (see `lkbench datasets`) or a folder of your own images.",
+)
+@click.option("--workload", default=RunSettings.workload, show_default=True, help="Name, or a TOML file.")
+@click.option("--seed", default=RunSettings.seed, show_default=True, help="Seed of the schedule.")
+@click.option("--days", default=RunSettings.days, show_default=True, help="Compressed days per replicate.")
+@click.option(
+    "--day",
+    "day_seconds",
+    type=Duration(),
+    help="Length of a compressed day, e.g. 30s; 24h is the real thing. [default: 30s, or as long as your "
+    "images take at --rate]",
+)
+@click.option(
+    "--rate",
+    default=RunSettings.rate_per_second,
+    show_default=True,
+    help="Mean arrivals per second.",
+)
+@click.option("--replicates", default=RunSettings.replicates, show_default=True, help="Repeats of each arm.")
+@click.option(
+    "--arms",
+    default=",".join(RunSettings.arms),
+    show_default=True,
+    help="Architectures to run, in order.",
+)
+@click.option(
+    "--drain-timeout", type=Duration(), default="300s", show_default=True, help="Per wait for an arm."
+)
+@config_option
+@output_option
+def run(
+    images: str,
+    workload: str,
+    seed: int,
+    days: int,
+    day_seconds: float | None,
+    rate: float,
+    replicates: int,
+    arms: str,
+    drain_timeout: float,
+    config_path: Path | None,
+    output: Path,
+) -> None:
+    """Run both architectures on the same images and compare them.
+
+    \b
+    Examples:
+      lkbench run                                 the shipped crops, one compressed day of 30 s
+      lkbench run --images ~/photos               every image of a folder
+      lkbench run --days 2 --day 1m --rate 40     two longer, busier days
+    """
+    settings = RunSettings(
+        images=images,
+        workload=workload,
+        seed=seed,
+        days=days,
+        day_seconds=day_seconds,
+        rate_per_second=rate,
+        replicates=replicates,
+        arms=tuple(name.strip() for name in arms.split(",") if name.strip()),
+        output=output,
+        drain_timeout_seconds=drain_timeout,
+    )
+    stderr = Console(stderr=True)
+    display = Display(stderr)
+    job = Run(settings, HarnessConfig.load(config_path), display)
+    display.refresh = job.refresh
+    with display:
+        result = job.execute()
+    _show(job.run_dir, stderr)
+    if not result["validity"]["valid"]:
+        sys.exit(ExitCode.INVALID_RUN)
+
+
+@cli.command()
+@run_argument
+@output_option
+@click.option("--json", "as_json", is_flag=True, help="Print result.json instead of the table.")
+def report(run: str, output: Path, as_json: bool) -> None:
+    """Print the comparison of a finished run and write its reports again. RUN: an id, a folder or latest."""
+    run_dir = find_run(run, output)
+    if as_json:
+        sys.stdout.buffer.write((run_dir / "result.json").read_bytes())
+        return
+    _show(run_dir, Console(stderr=True))
+
+
+@cli.command()
+@click.argument("run")
+@click.argument("signature")
+@output_option
+def explain(run: str, signature: str, output: Path) -> None:
+    """Print one image's way through each arm, with times. SIGNATURE may be a prefix."""
+    from bench.explain import explain_signature
+
+    Console().print(explain_signature(find_run(run, output), signature))
+
+
+@cli.command()
+@run_argument
+@output_option
+def verify(run: str, output: Path) -> None:
+    """Check completeness and agreement again, from the run folder alone."""
+    from bench.verify import verify_run
+
+    checks = verify_run(find_run(run, output))
+    console = Console()
+    for check in checks:
+        console.print(f"{'ok  ' if check.ok else 'FAIL'}  {check.name}: {check.detail}", highlight=False)
+    if not all(check.ok for check in checks):
+        sys.exit(ExitCode.VERIFICATION_FAILED)
+
+
+@cli.command()
+def doctor() -> None:
+    """Say what this machine has, what is missing, and how to get it."""
+    from bench.doctor import run_checks
+
+    console = Console()
+    checks = run_checks()
+    for check in checks:
+        console.print(f"{'ok     ' if check.ok else 'MISSING'}  {check.name}: {check.found}", highlight=False)
+        if check.advice:
+            console.print(f"         {check.advice}", highlight=False)
+    if not all(check.ok for check in checks):
+        sys.exit(ExitCode.MISSING_REQUIREMENT)
+
+
+@cli.command()
+@config_option
+def setup(config_path: Path | None) -> None:
+    """Fetch and build everything a run needs into the cache; a later run needs no network."""
+    from bench.setup import prepare
+
+    stderr = Console(stderr=True)
+    prepare(HarnessConfig.load(config_path), lambda text: stderr.print(text, highlight=False))
+
+
+@cli.command()
+@config_option
+@output_option
+def services(config_path: Path | None, output: Path) -> None:
+    """Start Kafka, the object store and PostgreSQL, print them as a configuration file, keep them up.
+
+    The printed TOML works as --config of a run: the same way, a run uses servers of your own. It holds
+    secrets. Stop with Ctrl-C.
+    """
+    from bench.services.standalone import standalone_stack
+
+    stderr = Console(stderr=True)
+    with standalone_stack(output, HarnessConfig.load(config_path), stderr.print) as toml:
+        click.echo(toml)
+        stderr.print("services are up; Ctrl-C stops them")
+        while True:
+            time.sleep(1.0)
+
+
+@cli.command()
+def datasets() -> None:
+    """List the data sets and workloads that ship with the project."""
+    from bench.images import dataset_descriptions
+
+    console = Console()
+    console.print("[bold]data sets[/] (--images)")
+    for name, text in dataset_descriptions().items():
+        console.print(f"  {name:<12} {text}", highlight=False)
+    console.print("[bold]workloads[/] (--workload)")
+    for name in Workload.names():
+        console.print(f"  {name:<12} {Workload.load(name).description}", highlight=False)
+    console.print(f"[bold]arms[/] (--arms)\n  {', '.join(arm_names())}")
+
+
+def find_run(run: str, output: Path) -> Path:
+    """The run folder meant by an id, a path, or ``latest``. Raises ConfigurationError."""
+    if run == "latest":
+        return latest_run(output)
+    for candidate in (Path(run), output / run):
+        if (candidate / "manifest.json").is_file():
+            return candidate.resolve()
+    raise ConfigurationError(f"{run} is neither a run folder nor a run in {output}")
+
+
+def _show(run_dir: Path, stderr: Console) -> None:
+    """Print the table to stdout and write every installed report; their paths go to stderr."""
+    result = orjson.loads((run_dir / "result.json").read_bytes())
+    for point in entry_points(group="lkbench.tables"):
+        Console().print(point.load()(result))
+    for point in sorted(entry_points(group="lkbench.reports"), key=lambda p: p.name):
+        write: Callable[[Path], Path] = point.load()
+        stderr.print(f"{point.name} report: {write(run_dir)}", highlight=False)
+    stderr.print(f"run folder: {run_dir}", highlight=False)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt(number, frame)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Entry point: maps errors to one clear line and an exit code."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
+    stderr = Console(stderr=True)
+    try:
+        code = cli.main(args=list(arguments) if arguments is not None else None, standalone_mode=False)
+        sys.exit(code if isinstance(code, int) else ExitCode.OK)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(ExitCode.BAD_CONFIGURATION)
+    except (KeyboardInterrupt, click.Abort):
+        stderr.print("interrupted", style="bold")
+        sys.exit(ExitCode.INTERRUPTED)
+    except LkbenchError as error:
+        stderr.print(f"error: {error}", style="bold", highlight=False, markup=False)
+        sys.exit(error.exit_code)

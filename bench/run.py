@@ -1,0 +1,279 @@
+"""One run: services up, images staged, arms interleaved over replicates, folder sealed and summarised."""
+
+from __future__ import annotations
+
+import _thread
+import contextlib
+import dataclasses
+import errno
+import secrets
+import shutil
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from bench.arms import load_arm
+from bench.config import HarnessConfig
+from bench.display import Display
+from bench.images import Dataset, load_dataset
+from bench.manifest import Manifest
+from bench.replicate import Load, Replicate
+from bench.results import write_result
+from bench.seal import seal
+from bench.services.stack import Endpoints, ServiceStack
+from bench.setup import prepare
+from bench.workload import Workload, make_schedule
+from signals.architecture import RunContext
+from signals.catalog import Catalog
+from signals.errors import ConfigurationError, LkbenchError, MissingRequirement, ServiceError
+from signals.model import Model
+from signals.object_store import ObjectStore
+from signals.process import ProcessGroup
+
+WATCH_SECONDS = 0.5
+MIN_FREE_DISK_BYTES = 2 * 1024**3
+SHORTEST_DAY_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class RunSettings:
+    """What the user asks for. ``None`` means: choose."""
+
+    images: str = "crops"
+    workload: str = "mixed"
+    seed: int = 1
+    days: int = 1
+    day_seconds: float | None = None
+    rate_per_second: float = 20.0
+    replicates: int = 1
+    arms: tuple[str, ...] = ("lambda", "kappa")
+    output: Path = Path("runs")
+    drain_timeout_seconds: float = 300.0
+
+
+class Run:
+    """Executes one run in a fresh folder below ``settings.output``."""
+
+    def __init__(self, settings: RunSettings, config: HarnessConfig, display: Display) -> None:
+        self._settings, self._config, self._display = settings, config, display
+        self._token = secrets.token_hex(3)
+        run_id = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{self._token}"
+        self.run_dir = (settings.output / run_id).resolve()
+        self._current: Replicate | None = None
+
+    def execute(self) -> dict[str, Any]:
+        """Run everything and return the content of ``result.json``.
+
+        Raises an error of the tree, or KeyboardInterrupt; the manifest then says failed or aborted.
+        """
+        settings = self._settings
+        arms = {name: load_arm(name) for name in settings.arms}  # an unknown arm fails before anything starts
+        load = self._load()
+        self._make_folder()
+        manifest = Manifest(self.run_dir, self._inputs(load))
+        try:
+            prepared = prepare(self._config, self._display.note)
+            model = Model.load(prepared.model_dir)
+            manifest.update(model={"name": model.manifest.name, "sha256": model.manifest.sha256})
+            with self._services() as endpoints:
+                self._stage_images(load.dataset, endpoints)
+                for replicate in range(1, settings.replicates + 1):
+                    # A B, B A, …: drift of the machine falls on both arms alike.
+                    names = settings.arms if replicate % 2 else tuple(reversed(settings.arms))
+                    for name in names:
+                        context = self._context(name, replicate, endpoints, prepared.model_dir, load)
+                        arm = arms.pop(name, None) or load_arm(name)
+                        self._current = Replicate(
+                            arm,
+                            context,
+                            load,
+                            display=self._display,
+                            drain_timeout_seconds=settings.drain_timeout_seconds,
+                        )
+                        self._current.run()
+            seal(self.run_dir)
+            manifest.end("complete")
+            return write_result(self.run_dir)
+        except KeyboardInterrupt:
+            self._close_unfinished(manifest, "aborted", "interrupted")
+            raise
+        except OSError as error:
+            self._close_unfinished(manifest, "failed", str(error))
+            if error.errno == errno.ENOSPC:
+                raise MissingRequirement(
+                    f"the disk that holds {self.run_dir} is full; free some space or use --output"
+                ) from error
+            raise
+        except Exception as error:
+            self._close_unfinished(manifest, "failed", str(error))
+            raise
+
+    def refresh(self) -> None:
+        """Bring the status that is shown up to date."""
+        if self._current is not None:
+            self._current.refresh()
+
+    def _close_unfinished(self, manifest: Manifest, status: Any, error: str) -> None:
+        # What was measured until then is kept and readable; a full disk must not hide the first error.
+        with contextlib.suppress(OSError, LkbenchError):
+            seal(self.run_dir)
+        with contextlib.suppress(OSError):
+            manifest.end(status, error)
+
+    def _load(self) -> Load:
+        settings = self._settings
+        catalog = Catalog.load(self._config.catalog)
+        workload = Workload.load(settings.workload)
+        workload.check_against(catalog)
+        if settings.rate_per_second <= 0 or settings.days < 1 or settings.replicates < 1:
+            raise ConfigurationError("--rate, --days and --replicates must be above 0")
+        dataset = load_dataset(settings.images, self._display.note)
+        new_share = 1.0 - workload.repeat_share
+        day_seconds = settings.day_seconds
+        if dataset.is_shipped:
+            # As many images as the days take at this rate.
+            day_seconds = day_seconds or 30.0
+            wanted = max(1, round(settings.rate_per_second * day_seconds * settings.days * new_share))
+            if wanted > len(dataset.images):
+                raise ConfigurationError(
+                    f"this run needs {wanted} distinct images, data set {settings.images} has "
+                    f"{len(dataset.images)}: lower --rate, --day or --days"
+                )
+            dataset = dataclasses.replace(dataset, images=dataset.images[:wanted])
+        else:
+            # A user's own images: every one of them arrives, and the day is as long as that takes.
+            arrivals = len(dataset.images) / new_share
+            fitting = arrivals / (settings.rate_per_second * settings.days)
+            day_seconds = day_seconds or max(SHORTEST_DAY_SECONDS, fitting)
+        schedule = make_schedule(
+            workload,
+            seed=settings.seed,
+            distinct_images=len(dataset.images),
+            days=settings.days,
+            day_seconds=day_seconds,
+        )
+        return Load(schedule=schedule, dataset=dataset, catalog=catalog)
+
+    def _make_folder(self) -> None:
+        try:
+            self.run_dir.mkdir(parents=True)
+        except OSError as error:
+            raise ConfigurationError(f"can't write to {self._settings.output}: {error.strerror}") from error
+        free = shutil.disk_usage(self.run_dir).free
+        if free < MIN_FREE_DISK_BYTES:
+            self.run_dir.rmdir()
+            raise MissingRequirement(
+                f"{self._settings.output} has {free / 1024**3:.1f} GiB free, a run needs "
+                f"{MIN_FREE_DISK_BYTES / 1024**3:.0f}; free some space or use --output"
+            )
+
+    def _inputs(self, load: Load) -> dict[str, Any]:
+        settings = self._settings
+        return {
+            "seed": settings.seed,
+            "arms": list(settings.arms),
+            "replicates": settings.replicates,
+            "days": settings.days,
+            "day_seconds": load.schedule.day_seconds,
+            "compression": 86_400 / load.schedule.day_seconds,
+            "arrivals": len(load.schedule),
+            "distinct_images": len(load.dataset.images),
+            "rate_per_second": len(load.schedule) / (load.schedule.day_seconds * settings.days),
+            "workload": settings.workload,
+            "dataset": settings.images,
+            "config": self._config.public(),
+            "device": self._config.inference.device,
+            "workers": self._config.inference.workers,
+        }
+
+    @contextlib.contextmanager
+    def _services(self) -> Iterator[Endpoints]:
+        with (
+            ProcessGroup(self.run_dir / "logs" / "services") as group,
+            ServiceStack(self.run_dir, self._config, group, namespace=f"lk_{self._token}") as stack,
+        ):
+            endpoints = stack.start(self._display.note)
+            with _watched(group):
+                yield endpoints
+
+    def _stage_images(self, dataset: Dataset, endpoints: Endpoints) -> None:
+        self._display.note(f"staging {len(dataset.images)} images in {endpoints.s3.bucket}")
+        store = ObjectStore(endpoints.s3)
+        store.put_many((f"images/{i.image_signature}", i.path.read_bytes()) for i in dataset.images)
+
+    def _context(
+        self, arm: str, replicate: int, endpoints: Endpoints, model_dir: Path, load: Load
+    ) -> RunContext:
+        inference = self._config.inference
+        return RunContext(
+            run_id=self.run_dir.name,
+            arm=arm,
+            replicate=replicate,
+            namespace=f"{arm[:8]}{replicate}_{self._token}",
+            run_dir=self.run_dir,
+            arm_dir=self.run_dir / "arms" / f"{arm}-{replicate}",
+            kafka_bootstrap=endpoints.kafka_bootstrap,
+            kafka_options=endpoints.kafka_options,
+            s3=endpoints.s3,
+            postgres_dsn=endpoints.postgres_dsn,
+            metastore_dsn=endpoints.metastore_dsn,
+            jdbc_jar=str(endpoints.jdbc_jar),
+            spark_master=endpoints.spark_master,
+            spark_conf=endpoints.spark_conf,
+            gss_host="",
+            gss_port=0,
+            rpc_token=secrets.token_hex(16),
+            day_seconds=load.schedule.day_seconds,
+            model_dir=model_dir,
+            catalog_path=self._config.catalog,
+            device=inference.device,
+            workers=inference.workers,
+            max_batch=inference.max_batch,
+            max_batch_wait_seconds=inference.max_batch_wait_seconds,
+        )
+
+
+@contextlib.contextmanager
+def _watched(group: ProcessGroup) -> Iterator[None]:
+    """While inside, a service that dies interrupts the main thread with its ServiceError."""
+    failure: list[ServiceError] = []
+    closed = threading.Event()
+
+    def watch() -> None:
+        while not closed.wait(WATCH_SECONDS):
+            try:
+                group.check()
+            except ServiceError as error:
+                failure.append(error)
+                _thread.interrupt_main()
+                return
+
+    thread = threading.Thread(target=watch, name="service-watch", daemon=True)
+    thread.start()
+    try:
+        yield
+    except BaseException as error:
+        # Whatever failed first in the main thread, a dead service is the cause worth naming.
+        if not failure and not isinstance(error, KeyboardInterrupt):
+            time.sleep(WATCH_SECONDS)
+        if failure:
+            raise failure[0] from error
+        raise
+    finally:
+        closed.set()
+        thread.join()
+
+
+def latest_run(output: Path) -> Path:
+    """The newest run folder below ``output``. Raises ConfigurationError if there is none."""
+    return _newest(sorted(path.parent for path in output.glob("*/manifest.json")), output)
+
+
+def _newest(runs: Sequence[Path], output: Path) -> Path:
+    if not runs:
+        raise ConfigurationError(f"there is no run in {output}; start one with: lkbench run")
+    return runs[-1]

@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pyarrow as pa
+
+from signals.ledger import LEDGER_SCHEMA, Ledger, Stage
+
+
+def rows(folder: Path) -> list[dict[str, object]]:
+    tables = [pa.ipc.open_stream(path.read_bytes()).read_all() for path in sorted(folder.glob("*.arrows"))]
+    return pa.concat_tables(tables).to_pylist()
+
+
+def test_a_row_keeps_what_was_recorded(tmp_path: Path) -> None:
+    with Ledger(tmp_path, process="worker-0", arm="kappa", replicate=2) as ledger:
+        ledger.record(
+            Stage.DECODE,
+            start_ns=10,
+            end_ns=20,
+            path="stream",
+            day=1,
+            event_id=7,
+            image_signature="ab",
+            galaxy="pins",
+            pipeline="crawled",
+            attempt=2,
+            pool="stream",
+            device="cpu:0",
+            batch_size=3,
+            outcome="retry",
+            detail="why",
+        )
+    (row,) = rows(tmp_path)
+    assert row.pop("pid")
+    assert row == {
+        "arm": "kappa",
+        "replicate": 2,
+        "day": 1,
+        "path": "stream",
+        "stage": "decode",
+        "event_id": 7,
+        "image_signature": "ab",
+        "galaxy": "pins",
+        "pipeline": "crawled",
+        "start_ns": 10,
+        "end_ns": 20,
+        "attempt": 2,
+        "pool": "stream",
+        "device": "cpu:0",
+        "batch_size": 3,
+        "outcome": "retry",
+        "detail": "why",
+        "process": "worker-0",
+    }
+    assert set(row) | {"pid"} == set(LEDGER_SCHEMA.names)
+
+
+def test_nothing_is_lost_between_threads(tmp_path: Path) -> None:
+    with Ledger(tmp_path, process="p") as ledger:
+
+        def record(first: int) -> None:
+            for number in range(first, first + 2000):
+                ledger.record(Stage.ARRIVAL, start_ns=number, end_ns=number, event_id=number)
+                if number % 500 == 0:
+                    ledger.flush()
+
+        threads = [threading.Thread(target=record, args=(n * 2000,)) for n in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert sorted(row["event_id"] for row in rows(tmp_path)) == list(range(8000))
+
+
+def test_what_was_flushed_can_be_read_while_the_process_lives(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path, process="p")
+    ledger.record(Stage.ARRIVAL, start_ns=1, end_ns=1)
+    ledger.flush()
+    (path,) = tmp_path.glob("*.arrows")
+    assert pa.ipc.open_stream(path.read_bytes()).read_next_batch().num_rows == 1
+    ledger.close()
+    ledger.close()
+    ledger.record(Stage.ARRIVAL, start_ns=2, end_ns=2)
+    ledger.flush()
+    assert len(rows(tmp_path)) == 1

@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from signals.errors import ServiceError
+from signals.process import ProcessGroup, write_ready_file
+
+PYTHON = [sys.executable, "-S", "-E", "-c"]
+SLEEP = [*PYTHON, "import time; time.sleep(600)"]
+
+
+def wait_until(condition, timeout_seconds: float = 10.0) -> None:  # type: ignore[no-untyped-def]
+    deadline = time.monotonic() + timeout_seconds
+    while not condition():
+        assert time.monotonic() < deadline, "condition did not come true"
+        time.sleep(0.02)
+
+
+def test_a_child_that_dies_is_named_with_its_log(tmp_path: Path) -> None:
+    with ProcessGroup(tmp_path) as group:
+        child = group.start("broker", [*PYTHON, "print('disk on fire'); raise SystemExit(3)"])
+        child.popen.wait()
+        with pytest.raises(
+            ServiceError, match=r"broker ended with code 3(.|\n)*broker.log(.|\n)*disk on fire"
+        ):
+            group.check()
+
+
+def test_ready_file_hands_over_its_content(tmp_path: Path) -> None:
+    ready = tmp_path / "ready.json"
+    code = f"open({str(ready)!r}, 'w').write('{{\"port\": 7}}'); import time; time.sleep(600)"
+    with ProcessGroup(tmp_path) as group:
+        child = group.start("server", [*PYTHON, code])
+        assert group.wait_for_file(child, ready, 10) == {"port": 7}
+    assert child.popen.poll() is not None
+
+
+def test_waiting_for_a_child_that_dies_says_so(tmp_path: Path) -> None:
+    with ProcessGroup(tmp_path) as group:
+        child = group.start("server", [*PYTHON, "raise SystemExit('no port')"])
+        with pytest.raises(ServiceError, match=r"server ended(.|\n)*no port"):
+            group.wait_for_file(child, tmp_path / "never", 10)
+
+
+def test_waiting_has_an_end(tmp_path: Path) -> None:
+    with ProcessGroup(tmp_path) as group:
+        child = group.start("slow", SLEEP)
+        with pytest.raises(ServiceError, match="slow was not ready"):
+            group.wait_for_file(child, tmp_path / "never", 0.1)
+
+
+def test_a_worker_is_restarted_and_counted(tmp_path: Path) -> None:
+    seen: list[str] = []
+    with ProcessGroup(tmp_path, on_restart=lambda child: seen.append(child.name)) as group:
+        child = group.start("worker", SLEEP, restart=True)
+        first = child.pid
+        os.kill(first, signal.SIGKILL)
+        wait_until(lambda: child.pid != first)
+        group.check()
+        wait_until(lambda: seen == ["worker"])
+        assert child.restarts == 1
+        last = child.pid
+    assert not psutil.pid_exists(last)
+
+
+def test_a_stopped_child_is_not_restarted_nor_reported(tmp_path: Path) -> None:
+    with ProcessGroup(tmp_path) as group:
+        child = group.start("worker", SLEEP, restart=True)
+        group.stop_child(child)
+        time.sleep(0.3)
+        assert child.popen.poll() is not None
+        group.check()
+
+
+def test_a_child_that_ignores_sigterm_is_killed_with_its_children(tmp_path: Path) -> None:
+    code = textwrap.dedent("""
+        import signal, subprocess, sys, time
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        inner = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+        print(inner.pid, flush=True)
+        time.sleep(600)
+    """)
+    group = ProcessGroup(tmp_path)
+    child = group.start("stubborn", [*PYTHON, code])
+    wait_until(lambda: child.log.read_text().strip().isdigit())
+    inner = int(child.log.read_text())
+    group.stop(timeout_seconds=0.3)
+    assert child.popen.poll() == -signal.SIGKILL
+    wait_until(lambda: not psutil.pid_exists(inner) or psutil.Process(inner).status() == "zombie")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the death signal is Linux's")
+def test_children_die_with_their_parent_whatever_killed_it(tmp_path: Path) -> None:
+    code = textwrap.dedent(f"""
+        import sys, time
+        from pathlib import Path
+        from signals.process import ProcessGroup
+        group = ProcessGroup(Path({str(tmp_path)!r}))
+        for restart in (False, True):
+            child = group.start(f"child-{{restart}}", {SLEEP!r}, restart=restart)
+            print(child.pid, flush=True)
+        time.sleep(600)
+    """)
+    driver = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert driver.stdout is not None
+    with driver.stdout:
+        pids = [int(driver.stdout.readline()) for _ in range(2)]
+        driver.kill()
+        driver.wait()
+    wait_until(lambda: not any(psutil.pid_exists(pid) for pid in pids))
+
+
+def test_ready_file_is_replaced_whole(tmp_path: Path) -> None:
+    path = tmp_path / "address.json"
+    write_ready_file(path, {"port": 1})
+    write_ready_file(path, {"port": 2})
+    assert path.read_text() == '{"port":2}'
+    assert list(tmp_path.iterdir()) == [path]
