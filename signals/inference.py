@@ -1,0 +1,133 @@
+"""Runs a model on batches of prepared images, on the device that was asked for and no other."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import numpy as np
+import onnxruntime
+
+from signals.declaration import FloatArray, SignalDeclaration, for_galaxy
+from signals.errors import ConfigurationError, ImageError, MissingRequirement
+from signals.image import RgbImage
+from signals.model import Model
+
+SignalValues = dict[SignalDeclaration, FloatArray]
+
+
+class InferenceEngine:
+    """One ONNX Runtime session on one device. ``run`` may be called from several threads.
+
+    ``device``: "cpu" or "cuda"; ``threads``: CPU threads inside one operator; ``index``: which device, for
+    CUDA the ordinal, for CPU a number of the caller's that tells several engines apart in the ledger.
+    Threads never spin while idle: engines that share a machine would starve each other.
+
+    Raises MissingRequirement when ``device="cuda"`` and no CUDA device can be used: a CPU never stands in
+    for a GPU. Raises ConfigurationError when ONNX Runtime refuses the model.
+    """
+
+    def __init__(
+        self, model: Model, *, device: Literal["cpu", "cuda"] = "cpu", threads: int = 1, index: int = 0
+    ) -> None:
+        self.model = model
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.add_session_config_entry("session.inter_op.allow_spinning", "0")
+        if device == "cuda":
+            self._session = _cuda_session(model, options, index)
+            self._label = f"cuda:{index} {_cuda_name(index)}"
+        else:
+            self._session = _session(model, options, ["CPUExecutionProvider"])
+            self._label = f"cpu:{index}"
+        self._names = list(model.manifest.outputs)
+        self._graph_names = [model.manifest.outputs[name] for name in self._names]
+
+    @property
+    def device(self) -> str:
+        """The device as the ledger names it, such as ``cpu:0`` or ``cuda:0 NVIDIA H100``."""
+        return self._label
+
+    @property
+    def provider(self) -> str:
+        """The ONNX Runtime execution provider in use."""
+        return str(self._session.get_providers()[0])
+
+    def run(self, images: RgbImage) -> dict[str, FloatArray]:
+        """uint8 (N, size, size, 3) -> float32 (N, ...) by output name, the names that declarations use.
+
+        Raises ConfigurationError for images of another shape or type.
+        """
+        size = self.model.manifest.input_size
+        if images.dtype != np.uint8 or images.shape[1:] != (size, size, 3):
+            raise ConfigurationError(
+                f"the model takes uint8 (N, {size}, {size}, 3), not {images.dtype} {images.shape}"
+            )
+        feed = {self.model.manifest.input_name: images}
+        outputs = self._session.run(self._graph_names, feed)
+        return dict(zip(self._names, outputs, strict=True))
+
+    def warm_up(self, max_batch: int) -> None:
+        """Run every batch size that will be used, so that no real image pays for the first of its size."""
+        size = self.model.manifest.input_size
+        sizes = {1, max_batch} if self.provider == "CPUExecutionProvider" else set(range(1, max_batch + 1))
+        for count in sorted(sizes):
+            self.run(np.zeros((count, size, size, 3), np.uint8))
+
+
+def signal_values(outputs: Mapping[str, FloatArray], galaxy: str) -> list[SignalValues | ImageError]:
+    """The values of every signal of ``galaxy``, one entry per image of the batch.
+
+    ``outputs`` are :meth:`InferenceEngine.run`'s. An image with an output that is not finite gets an
+    ImageError (``non_finite_output``) in place of its values; its neighbours are not affected.
+    """
+    declarations = for_galaxy(galaxy)
+    if missing := sorted({item.model_output for item in declarations} - outputs.keys()):
+        raise ConfigurationError(f"galaxy {galaxy} needs the model outputs {', '.join(missing)}")
+    count = len(next(iter(outputs.values())))
+    finite = np.ones(count, dtype=bool)
+    for name in {item.model_output for item in declarations}:
+        finite &= np.isfinite(outputs[name].reshape(count, -1)).all(axis=1)
+    good = np.flatnonzero(finite)
+    values: dict[int, SignalValues] = {int(index): {} for index in good}
+    for item in declarations:
+        for index, value in zip(good, item(outputs[item.model_output][good]), strict=True):
+            values[int(index)][item] = value
+    return [values[index] if finite[index] else ImageError("non_finite_output") for index in range(count)]
+
+
+def _session(model: Model, options: onnxruntime.SessionOptions, providers: list[Any]) -> Any:
+    try:
+        return onnxruntime.InferenceSession(model.graph, options, providers=providers)
+    except Exception as error:  # ONNX Runtime's own exceptions have no common base but this
+        raise ConfigurationError(
+            f"ONNX Runtime can't load the model {model.manifest.name}: {error}"
+        ) from error
+
+
+def _cuda_session(model: Model, options: onnxruntime.SessionOptions, index: int) -> Any:
+    advice = "install a driver for CUDA 13 (580 or later) and onnxruntime-gpu, or run with device cpu"
+    if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
+        raise MissingRequirement(f"this ONNX Runtime has no CUDA support; {advice}")
+    onnxruntime.preload_dlls()
+    # Heuristic: an exhaustive search of convolution algorithms for every batch size costs minutes.
+    cuda = ("CUDAExecutionProvider", {"device_id": index, "cudnn_conv_algo_search": "HEURISTIC"})
+    try:
+        session = _session(model, options, [cuda])
+    except ConfigurationError as error:
+        raise MissingRequirement(f"CUDA device {index} can't be used; {advice}: {error}") from error
+    if session.get_providers()[0] != "CUDAExecutionProvider":
+        raise MissingRequirement(f"ONNX Runtime fell back to the CPU; {advice}")
+    return session
+
+
+def _cuda_name(index: int) -> str:
+    command = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader", "-i", str(index)]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return "CUDA device"
