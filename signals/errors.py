@@ -5,6 +5,7 @@ LkbenchError
 ├── MissingRequirement     the machine lacks something: Java, memory, a file (exit code 3)
 ├── ServiceError           a server did not start, died, or answers wrongly (exit code 4)
 ├── PipelineError          an arm failed to do its work (exit code 5)
+│   └── RecordError        bytes that should hold a signal record do not
 └── ImageError             one image can't become a signal; it is dead-lettered, never fatal
 """
 
@@ -39,6 +40,10 @@ class PipelineError(LkbenchError):
     """An arm failed: a nightly step, a worker that keeps dying, a drain that does not end."""
 
     exit_code = 5
+
+
+class RecordError(PipelineError):
+    """Fields or bytes are not a signal record: damaged, truncated, or made by something else."""
 
 
 class ImageError(LkbenchError):
