@@ -1,0 +1,111 @@
+"""The S3 object store: images are read from it, nightly outputs are written to it."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+import urllib3
+from minio import Minio
+from minio.error import MinioException, S3Error
+
+from signals.architecture import S3Endpoint
+from signals.errors import ImageError, ServiceError
+
+CONNECT_TIMEOUT_SECONDS = 5.0
+READ_TIMEOUT_SECONDS = 30.0
+CONNECTIONS = 16
+
+_T = TypeVar("_T")
+_MISSING = ("NoSuchKey", "NoSuchObject")
+
+
+class ObjectStore:
+    """One bucket. Thread-safe; open one per process, connections do not survive a fork."""
+
+    def __init__(self, endpoint: S3Endpoint) -> None:
+        self._endpoint = endpoint
+        self._http = urllib3.PoolManager(
+            timeout=urllib3.Timeout(connect=CONNECT_TIMEOUT_SECONDS, read=READ_TIMEOUT_SECONDS),
+            maxsize=CONNECTIONS,
+            retries=urllib3.Retry(total=2, backoff_factor=0.1, status_forcelist=(500, 502, 503, 504)),
+        )
+        self._client = Minio(
+            endpoint.endpoint,
+            access_key=endpoint.access_key,
+            secret_key=endpoint.secret_key,
+            secure=endpoint.secure,
+            region=endpoint.region,  # given, so that no request is spent on finding it out
+            http_client=self._http,
+        )
+
+    def get(self, key: str, max_bytes: int) -> bytes:
+        """The object's bytes.
+
+        Raises ImageError ``missing_object`` or ``too_many_bytes`` (nothing beyond the cap is read), and
+        ServiceError where the store can't be reached or refuses.
+        """
+        return self._call(lambda: self._get(key, max_bytes))
+
+    def _get(self, key: str, max_bytes: int) -> bytes:
+        try:
+            response = self._client.get_object(self._endpoint.bucket, key)
+        except S3Error as error:
+            if error.code in _MISSING:
+                raise ImageError("missing_object", key) from error
+            raise
+        whole = False
+        try:
+            # The header may be missing or wrong, so the read is capped as well.
+            if int(response.headers.get("Content-Length", 0)) > max_bytes:
+                raise ImageError("too_many_bytes", f"{key} is larger than {max_bytes} bytes")
+            data: bytes = response.read(max_bytes + 1)
+            if len(data) > max_bytes:
+                raise ImageError("too_many_bytes", f"{key} is larger than {max_bytes} bytes")
+            whole = True
+            return data
+        finally:
+            if not whole:
+                response.close()  # what is left unread makes the connection useless
+            response.release_conn()
+
+    def put(self, key: str, data: bytes) -> None:
+        """Write one object, replacing it if it exists. Raises ServiceError."""
+        self._call(lambda: self._client.put_object(self._endpoint.bucket, key, io.BytesIO(data), len(data)))
+
+    def put_many(self, items: Iterable[tuple[str, bytes]], threads: int = 8) -> int:
+        """Write many objects concurrently. Returns their number; raises ServiceError at the first failure."""
+        with ThreadPoolExecutor(threads, thread_name_prefix="put") as pool:
+            return sum(1 for _ in pool.map(lambda item: self.put(*item), items))
+
+    def list(self, prefix: str) -> Iterator[str]:
+        """Keys that start with ``prefix``, in order. Raises ServiceError."""
+        entries = self._client.list_objects(self._endpoint.bucket, prefix=prefix, recursive=True)
+        while (entry := self._call(lambda: next(entries, None))) is not None:
+            if entry.object_name is not None:
+                yield entry.object_name
+
+    def ensure_bucket(self) -> None:
+        """Create the bucket unless it exists. Raises ServiceError."""
+        bucket = self._endpoint.bucket
+        if self._call(lambda: self._client.bucket_exists(bucket)):
+            return
+        try:
+            self._call(lambda: self._client.make_bucket(bucket))
+        except ServiceError:
+            if not self._call(lambda: self._client.bucket_exists(bucket)):  # else another process made it
+                raise
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.clear()
+
+    def _call(self, operation: Callable[[], _T]) -> _T:
+        try:
+            return operation()
+        except (MinioException, urllib3.exceptions.HTTPError, OSError) as error:
+            raise ServiceError(
+                f"the object store {self._endpoint.endpoint}, bucket {self._endpoint.bucket}: {error}"
+            ) from error
