@@ -1,0 +1,18 @@
+// Galaxy Signal Service: consumers look signals up here, pipelines write them here. Keys and values are
+// opaque to it; the values are SignalRecord structs (signal_record.thrift). Every method may be repeated; a
+// checkpoint that was written is refused the second time.
+namespace py signals.gss
+
+struct Values {
+  1: list<binary> values    // of the first keys, in their order: as many as fit, at least one
+  2: list<i32> missing      // positions in values of the keys that have none; theirs is empty
+}
+
+service Gss {
+  Values multi_get(1: list<binary> keys)
+  list<bool> contains(1: list<binary> keys)
+  void put(1: list<binary> keys, 2: list<binary> values)   // all or none
+  void ingest(1: list<string> paths)
+  void checkpoint(1: string path)
+  i64 count()
+}
