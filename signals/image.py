@@ -13,6 +13,7 @@ from PIL import Image
 from signals.catalog import MediaConfig
 from signals.errors import ImageError
 from signals.media_header import MediaHeader, read_header
+from signals.png_data import check_png_data
 
 RgbImage = npt.NDArray[np.uint8]
 _BACKGROUND = 255  # transparent pixels show white
@@ -61,6 +62,8 @@ def _decode_jpeg(header: MediaHeader) -> RgbImage:
 
 
 def _decode_with_pillow(header: MediaHeader) -> RgbImage:
+    if header.format == "png":
+        check_png_data(header.payload)
     try:
         with Image.open(io.BytesIO(header.payload), formats=[header.format.upper()]) as image:
             if image.size != (header.width, header.height):

@@ -103,7 +103,7 @@ def _read_png(data: bytes) -> MediaHeader:
     payload = [PNG_MAGIC]
     width = height = orientation = 0
     kinds: list[bytes] = []
-    for kind, chunk in _png_chunks(data):
+    for kind, chunk in png_chunks(data):
         content = chunk[8:-4]
         if kind == b"IHDR" and len(content) == 13 and not kinds:
             width, height = struct.unpack_from(">II", content)
@@ -121,7 +121,7 @@ def _read_png(data: bytes) -> MediaHeader:
     return MediaHeader("png", width, height, orientation or 1, b"".join(payload))
 
 
-def _png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+def png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
     """(kind, whole chunk) up to and including IEND; every checksum is verified."""
     position = len(PNG_MAGIC)
     while True:

@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from signals import declaration
+from signals.declaration import FloatArray, SignalDeclaration, declared_signals, for_galaxy, signal
+from signals.errors import ConfigurationError
+from signals.visual import top5_classes, visual_embedding
+
+FINITE = {"allow_nan": False, "allow_infinity": False, "width": 32}
+
+
+@pytest.fixture
+def registry(monkeypatch: pytest.MonkeyPatch) -> None:
+    declared_signals()  # the shipped ones are in the copy
+    monkeypatch.setattr(declaration, "_registry", dict(declaration._registry))
+
+
+def test_shipped_signals_are_declared_for_every_galaxy() -> None:
+    assert {(item.name, item.version) for item in declared_signals()} >= {
+        ("visual_embedding", 1),
+        ("top5_classes", 1),
+    }
+    assert visual_embedding in for_galaxy("pins")
+    assert top5_classes in for_galaxy("anything")
+
+
+def test_a_signal_is_declared_once_and_found_by_its_galaxies(registry: None) -> None:
+    @signal(name="brightness", version=2, model_output="embedding", galaxies=("pins",))
+    def brightness(embedding: FloatArray) -> FloatArray:
+        return embedding.mean(axis=1)
+
+    assert isinstance(brightness, SignalDeclaration)
+    assert brightness in for_galaxy("pins")
+    assert brightness not in for_galaxy("products")
+    assert brightness(np.ones((3, 4), np.float32)).shape == (3,)
+    with pytest.raises(ConfigurationError, match="brightness v2 is declared twice"):
+        signal(name="brightness", version=2, model_output="logits")(lambda batch: batch)
+
+
+@pytest.mark.parametrize(("name", "version"), [("a/b", 1), ("", 1), ("Upper", 1), ("fine", 0)])
+def test_names_and_versions_that_can_not_be_keys_are_refused(name: str, version: int) -> None:
+    with pytest.raises(ConfigurationError):
+        signal(name=name, version=version, model_output="embedding")
+
+
+def test_a_function_must_return_one_value_per_image(registry: None) -> None:
+    broken = signal(name="broken", version=1, model_output="embedding")(lambda batch: batch[:1])
+    with pytest.raises(ConfigurationError, match="one value per image"):
+        broken(np.ones((3, 4), np.float32))
+
+
+def test_the_embedding_is_the_models_own() -> None:
+    batch = np.arange(12, dtype=np.float32).reshape(3, 4)
+    assert np.array_equal(visual_embedding(batch), batch)
+
+
+@given(hnp.arrays(np.float32, (3, 20), elements=st.floats(-80, 80, **FINITE)))
+def test_top5_is_ordered_by_probability_then_class(logits: FloatArray) -> None:
+    value = top5_classes(logits)
+    assert value.shape == (3, 5, 2) and value.dtype == np.float32
+    classes, probabilities = value[..., 0].astype(int), value[..., 1]
+    assert (np.diff(probabilities, axis=1) <= 0).all()
+    assert (probabilities.sum(axis=1) <= 1 + 1e-5).all()
+    for row, chosen in zip(logits, classes, strict=True):
+        assert list(chosen) == sorted(range(20), key=lambda index: (-row[index], index))[:5]
+
+
+@given(hnp.arrays(np.float32, (4, 7), elements=st.floats(-30, 30, **FINITE)))
+def test_a_row_does_not_depend_on_its_neighbours(logits: FloatArray) -> None:
+    together = top5_classes(logits)
+    for index in range(len(logits)):
+        assert np.array_equal(together[index], top5_classes(logits[index : index + 1])[0])
