@@ -121,11 +121,11 @@ def _try_out(model: Model) -> None:
         )
     size = model.manifest.input_size
     images = np.random.default_rng(0).integers(0, 256, (2, size, size, 3), dtype=np.uint8)
-    engine = InferenceEngine(model)
     try:
+        engine = InferenceEngine(model)
         together = engine.run(images)
         alone = engine.run(images[1:])
-    except Exception as error:  # ONNX Runtime's own exceptions have no common base but this
+    except Exception as error:  # of ONNX Runtime's own kinds, or ConfigurationError when it refuses the graph
         raise ConfigurationError(
             f"the model does not run on {size} x {size} images in batches of 1 and 2; check the input size "
             f"and the layout, and export it with a dynamic batch dimension: {error}"
