@@ -1,0 +1,144 @@
+"""The Hive metastore on PostgreSQL: how Spark is told of it, and how others see its partitions."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from pathlib import Path
+from xml.sax.saxutils import escape
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
+
+from signals.architecture import RunContext
+from signals.errors import ConfigurationError, PipelineError, ServiceError
+from signals.hive_table import TABLE
+
+CONNECT_TIMEOUT_SECONDS = 10
+SHUFFLE_PARTITIONS = 8  # Spark's 200 is meant for clusters; spark_conf overrides it
+
+_JDO = "javax.jdo.option"
+_PARTITION_NAME = re.compile(r"galaxy=([a-z0-9_]+)/day=(\d+)", re.ASCII)
+
+_PARTITIONS_SQL = """
+SELECT partition."PART_NAME", storage."LOCATION"
+FROM "PARTITIONS" partition
+JOIN "TBLS" tbl ON tbl."TBL_ID" = partition."TBL_ID"
+JOIN "DBS" db ON db."DB_ID" = tbl."DB_ID"
+JOIN "SDS" storage ON storage."SD_ID" = partition."SD_ID"
+WHERE db."NAME" = %s AND tbl."TBL_NAME" = %s
+"""
+
+
+def spark_conf(context: RunContext) -> dict[str, str]:
+    """Spark's settings for Hive support with this run's metastore, bound to loopback.
+
+    The metastore's password goes to a ``hive-site.xml`` in the arm's folder, readable by the owner only,
+    because settings appear on the JVM's command line. ``context.spark_conf`` wins where both set something.
+    Raises ConfigurationError for a metastore that JDBC can't reach.
+    """
+    dsn = conninfo_to_dict(context.metastore_dsn)
+    host, port = str(dsn.get("host") or "127.0.0.1"), str(dsn.get("port") or "5432")
+    if host.startswith("/"):
+        raise ConfigurationError("the metastore's DSN names a Unix socket; Spark needs a host and a port")
+    conf_dir = _write_hive_site(context.arm_dir / "hive-conf", str(dsn.get("password") or ""))
+    return {
+        "spark.ui.enabled": "false",
+        "spark.ui.showConsoleProgress": "false",
+        "spark.driver.bindAddress": "127.0.0.1",
+        "spark.driver.host": "127.0.0.1",
+        "spark.sql.catalogImplementation": "hive",
+        "spark.sql.warehouse.dir": str(context.warehouse_dir),
+        "spark.sql.session.timeZone": "UTC",
+        "spark.sql.shuffle.partitions": str(SHUFFLE_PARTITIONS),
+        "spark.sql.parquet.compression.codec": "zstd",
+        f"spark.hadoop.{_JDO}.ConnectionURL": f"jdbc:postgresql://{host}:{port}/{dsn.get('dbname', '')}",
+        f"spark.hadoop.{_JDO}.ConnectionDriverName": "org.postgresql.Driver",
+        f"spark.hadoop.{_JDO}.ConnectionUserName": str(dsn.get("user") or ""),
+        # Tables are made when first needed. Making constraints as well deadlocks on PostgreSQL.
+        "spark.hadoop.datanucleus.schema.autoCreateAll": "false",
+        "spark.hadoop.datanucleus.schema.autoCreateTables": "true",
+        "spark.hadoop.datanucleus.schema.autoCreateColumns": "true",
+        "spark.hadoop.datanucleus.schema.autoCreateConstraints": "false",
+        "spark.hadoop.hive.metastore.schema.verification": "false",
+        **context.spark_conf,
+        # What the user adds to these two comes on top.
+        "spark.jars": _joined(",", context.jdbc_jar, context.spark_conf.get("spark.jars")),
+        "spark.driver.extraClassPath": _joined(
+            *(os.pathsep, context.jdbc_jar, str(conf_dir)),
+            context.spark_conf.get("spark.driver.extraClassPath"),
+        ),
+    }
+
+
+def _joined(separator: str, *parts: str | None) -> str:
+    return separator.join(part for part in parts if part)
+
+
+def _write_hive_site(folder: Path, password: str) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    target = folder / "hive-site.xml"
+    partial = folder / f".hive-site.{os.getpid()}.xml"  # several of the arm's processes may write it
+    fd = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(fd, "w", encoding="utf-8") as file:
+        file.write(
+            "<configuration>\n"
+            f"  <property><name>{_JDO}.ConnectionPassword</name>"
+            f"<value>{escape(password)}</value></property>\n"
+            "</configuration>\n"
+        )
+    partial.replace(target)
+    return folder
+
+
+class MetastoreReader:
+    """Sees which partitions are visible, without Spark, cheaply enough to poll. One per thread."""
+
+    def __init__(self, dsn: str, database: str) -> None:
+        """Connects at the first read."""
+        self._dsn, self._database = dsn, database
+        self._connection: psycopg.Connection | None = None
+
+    def partitions(self) -> dict[tuple[str, int], str]:
+        """Location of each partition by (galaxy, day); empty while the table or the metastore is not made.
+
+        Raises ServiceError when the database can't be reached (after one attempt to connect anew).
+        """
+        try:
+            rows = self._query()
+        except psycopg.OperationalError:
+            self.close()
+            try:
+                rows = self._query()
+            except psycopg.OperationalError as error:
+                raise ServiceError(f"the Hive metastore can't be read: {error}") from error
+        found = {}
+        for name, location in rows:
+            if (match := _PARTITION_NAME.fullmatch(name)) is None:
+                raise PipelineError(f"{self._database}.{TABLE} has a partition {name!r}")
+            found[match[1], int(match[2])] = str(location)
+        return found
+
+    def _query(self) -> list[tuple[str, str]]:
+        if self._connection is None:
+            self._connection = psycopg.connect(
+                self._dsn, autocommit=True, connect_timeout=CONNECT_TIMEOUT_SECONDS
+            )
+        try:
+            return self._connection.execute(_PARTITIONS_SQL, (self._database, TABLE)).fetchall()
+        except psycopg.errors.UndefinedTable:
+            return []
+
+    def close(self) -> None:
+        """Close the connection."""
+        if self._connection is not None:
+            with contextlib.suppress(psycopg.Error):
+                self._connection.close()
+            self._connection = None
+
+    def __enter__(self) -> MetastoreReader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
