@@ -1,0 +1,111 @@
+"""One worker of the stream job: ``python -m kappa_pipeline.app --context PATH --worker N``.
+
+Loads the model, warms it up, and only then joins the consumer group, so that a partition never waits for a
+model. Several workers share the media topic's partitions. Listens on no port.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import time
+from pathlib import Path
+
+import click
+import psutil
+
+from kappa_pipeline.faust_engine import FaustEngine
+from kappa_pipeline.nrtg import StreamPlan, deploy, plan_signals
+from kappa_pipeline.sink import Sink
+from kappa_pipeline.stage_rows import PATH, POOL
+from kappa_pipeline.stream_job import StreamJob
+from signals.architecture import RunContext
+from signals.catalog import Catalog
+from signals.compute import LocalCompute
+from signals.declaration import declared_signals
+from signals.errors import LkbenchError
+from signals.inference import InferenceEngine
+from signals.ledger import Ledger, Stage
+from signals.model import Model
+from signals.object_store import ObjectStore
+from signals.process import write_ready_file
+
+
+def ready_file(context: RunContext, worker: int) -> Path:
+    """Where worker ``worker`` says that it is ready, and for which partitions; JSON with pid, partitions."""
+    return context.arm_dir / f"stream_worker_{worker}.ready"
+
+
+def run_worker(context: RunContext, worker: int) -> None:
+    """Run until SIGTERM. Raises an error of the tree when the worker can't start or go on."""
+    launched_ns = int(psutil.Process().create_time() * 1e9)
+    catalog = Catalog.load(context.catalog_path)
+    model = Model.load(context.model_dir)
+    plan = plan_signals(declared_signals(), catalog, model.manifest.outputs)
+    engine = InferenceEngine(model, device=context.device, threads=1, index=worker)
+    engine.warm_up(context.max_batch)
+    max_bytes = max(spec.media.max_bytes for spec in catalog.pipelines.values())
+    store, sink = ObjectStore(context.s3), Sink(context)
+    with Ledger.from_context(context, f"stream_worker_{worker}") as ledger:
+        ready_ns = time.time_ns()
+
+        def record(stage: Stage, start_ns: int, end_ns: int) -> None:
+            ledger.record(stage, start_ns=start_ns, end_ns=end_ns, path=PATH, pool=POOL, device=engine.device)
+
+        record(Stage.DEVICE_PROVISIONED, launched_ns, ready_ns)
+        compute = LocalCompute(
+            lambda key: store.get(key, max_bytes),
+            engine,
+            catalog,
+            max_batch=context.max_batch,
+            max_wait_seconds=context.max_batch_wait_seconds,
+            ledger=ledger,
+            pool=POOL,
+        )
+
+        def new_job(plan: StreamPlan) -> StreamJob:
+            return StreamJob(
+                *(context, plan, compute, sink, ledger),
+                device=engine.device,
+                model_sha256=model.manifest.sha256,
+            )
+
+        def on_assigned(partitions: list[int]) -> None:
+            write_ready_file(ready_file(context, worker), {"pid": os.getpid(), "partitions": partitions})
+
+        try:
+            deploy(
+                plan,
+                FaustEngine(
+                    *(context, catalog, new_job),
+                    data_dir=context.arm_dir / f"faust_{worker}",
+                    on_assigned=on_assigned,
+                ),
+            )
+        finally:
+            record(Stage.DEVICE_RELEASED, ready_ns, time.time_ns())
+            ledger.flush()  # before anything that may take long
+            compute.close(cancel_pending=True)
+            sink.close()
+            store.close()
+
+
+@click.command()
+@click.option("--context", "context_path", type=click.Path(path_type=Path, exists=True), required=True)
+@click.option("--worker", type=int, required=True, help="Number of this worker, from 0.")
+def main(context_path: Path, worker: int) -> None:
+    """Run one worker of the stream job until SIGTERM."""
+    logging.basicConfig(
+        stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    logging.getLogger("aiokafka").setLevel(logging.WARNING)
+    try:
+        run_worker(RunContext.load(context_path), worker)
+    except LkbenchError as error:
+        click.echo(f"stream worker {worker}: {error}", err=True)
+        sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    main()

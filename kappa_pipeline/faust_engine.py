@@ -1,0 +1,250 @@
+"""Faust as the stream engine: reads the media topic and commits exactly the finished prefix.
+
+Faust is used for what it does well: group membership, rebalancing, fetching ahead with back pressure. Its
+own acknowledgements are off (``acks=False``), because it commits past a message that is still in work once
+later ones are done, and acknowledges unseen what a rebalance made stale. :class:`OrderedAcks` decides
+instead, one instance per partition and assignment: work that ends after its assignment did commits
+nothing, the message is delivered again and found done.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import faust
+from faust.types import TP
+
+from kappa_pipeline.faust_security import credentials
+from kappa_pipeline.kafka import group_id
+from kappa_pipeline.media_message import parse_media_event
+from kappa_pipeline.nrtg import ComputeSignals, StreamPlan
+from kappa_pipeline.ordered_acks import OrderedAcks, Released
+from kappa_pipeline.stream_job import StreamJob
+from kappa_pipeline.watermark import Watermarks, watermark_message
+from signals.architecture import MediaEvent, RunContext
+from signals.catalog import Catalog
+from signals.errors import ImageError, PipelineError
+
+IN_WORK = 64  # messages worked on at a time
+UNACKED = 2_048  # messages taken and not acknowledged, which is what a crash makes another worker repeat
+COMMIT_SECONDS = 0.25
+STOP_SECONDS = 5.0
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Taken:
+    offset: int
+    event: MediaEvent | None  # None: not readable as one
+
+
+@dataclass(slots=True)
+class _Assignment:
+    """One partition under one generation of the consumer group."""
+
+    partition: int
+    generation: int
+    acks: OrderedAcks[_Taken] = field(default_factory=OrderedAcks)
+    last_offset: int | None = None
+    committed: int | None = None
+
+
+class FaustEngine:
+    """Runs a plan in this process until SIGTERM.
+
+    ``new_job`` makes the job of a plan, ``on_assigned`` is told the partitions of the media topic whenever
+    they change. Raises PipelineError when the broker is lost or Faust fails: whoever supervises the process
+    starts it again, and the committed offsets say where to go on.
+    """
+
+    name = "Faust"
+    supports: frozenset[type] = frozenset({ComputeSignals})
+
+    def __init__(
+        self,
+        context: RunContext,
+        catalog: Catalog,
+        new_job: Callable[[StreamPlan], StreamJob],
+        *,
+        data_dir: Path,
+        on_assigned: Callable[[list[int]], None],
+    ) -> None:
+        self._context, self._catalog, self._new_job = context, catalog, new_job
+        self._data_dir, self._on_assigned = data_dir, on_assigned
+        self._assignments: dict[int, _Assignment] = {}
+        self._watermarks = Watermarks()
+        self._in_work = asyncio.Semaphore(IN_WORK)
+        self._unacked = asyncio.Semaphore(UNACKED)
+        self._tasks: set[asyncio.Task[object]] = set()
+
+    def run(self, plan: StreamPlan) -> None:
+        """Run until SIGTERM or SIGINT."""
+        asyncio.run(self._run(plan))
+
+    async def _run(self, plan: StreamPlan) -> None:
+        stop = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        self._job = self._new_job(plan)
+        self._app = self._new_app()
+        await self._app.start()
+        try:
+            while not stop.is_set():
+                if self._app.should_stop:
+                    raise PipelineError(f"the Faust application ended: {self._app.crash_reason!r}")
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(stop.wait(), COMMIT_SECONDS)
+                await self._publish_watermarks()
+                await self._commit()
+        finally:
+            for task in self._tasks:
+                task.cancel()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._app.stop(), STOP_SECONDS)
+
+    def _new_app(self) -> Any:
+        app = faust.App(
+            group_id(self._context),
+            broker=[f"kafka://{address}" for address in self._context.kafka_bootstrap.split(",")],
+            broker_credentials=credentials(self._context.kafka_options),
+            datadir=self._data_dir,
+            web_enabled=False,  # it would serve its state on all interfaces
+            autodiscover=False,
+            topic_allow_declare=False,
+            topic_disable_leader=True,
+            key_serializer="raw",
+            value_serializer="raw",
+            consumer_auto_offset_reset="earliest",
+            broker_session_timeout=6.0,
+            broker_heartbeat_interval=0.5,  # also how soon a worker learns of a rebalance
+            broker_commit_interval=60.0,  # Faust has nothing to commit
+            broker_commit_livelock_soft_timeout=1e9,
+            stream_buffer_maxsize=4 * IN_WORK,
+            stream_wait_empty=False,  # what is in work when partitions go is delivered again
+        )
+        topic = app.topic(self._context.media_topic, acks=False, key_serializer="raw", value_serializer="raw")
+
+        @app.agent(topic, name="media_events", concurrency=1)  # type: ignore[untyped-decorator]
+        async def media_events(stream: Any) -> None:
+            async for event in stream.events():
+                try:
+                    await self._take(event.message)
+                except Exception as error:  # Faust would start the agent again behind the lost message
+                    await app.crash(error)
+
+        @app.on_partitions_revoked.connect  # type: ignore[untyped-decorator]
+        async def revoked(_app: Any, _revoked: Any, **_: Any) -> None:
+            await self._commit()
+            self._assignments.clear()
+
+        @app.on_partitions_assigned.connect  # type: ignore[untyped-decorator]
+        async def assigned(_app: Any, assigned: Any, **_: Any) -> None:
+            self._on_assigned(
+                sorted(tp.partition for tp in assigned if tp.topic == self._context.media_topic)
+            )
+
+        return app
+
+    async def _take(self, message: Any) -> None:
+        """Start work on one message, as soon as there is room for it."""
+        await self._unacked.acquire()
+        await self._in_work.acquire()
+        assignment = self._assignment(message)
+        if assignment is None:
+            self._unacked.release()
+            self._in_work.release()
+            return
+        try:
+            event: MediaEvent | None = parse_media_event(message.value, self._catalog)
+            problem = ""
+        except ImageError as error:
+            event, problem = None, error.detail
+        taken = _Taken(message.offset, event)
+        if event is not None and event.kind == "heartbeat":
+            self._in_work.release()
+            self._release(assignment, assignment.acks.start(message.offset, taken, barrier=True))
+        else:
+            self._release(assignment, assignment.acks.start(message.offset, taken))
+            self._spawn(self._work(assignment, taken, message.key or b"", problem))
+
+    def _assignment(self, message: Any) -> _Assignment | None:
+        """The assignment that ``message`` belongs to; None when there is nothing to do for it."""
+        generation = self._app.consumer_generation_id
+        if message.generation_id != generation or not self._app.flow_control.is_active():
+            return None  # a rebalance began while it waited for room; it will be delivered again
+        assignment = self._assignments.get(message.partition)
+        if assignment is None or assignment.generation != generation:
+            assignment = self._assignments[message.partition] = _Assignment(message.partition, generation)
+        last = assignment.last_offset
+        if last is not None and message.offset <= last:
+            return None  # Faust went back to the committed offset; it is in work already
+        if last is not None and message.offset != last + 1:
+            # Nothing but the engine can have lost them: the topic is neither compacted nor transactional.
+            raise PipelineError(
+                f"partition {message.partition}: messages {last + 1} to {message.offset - 1} were skipped"
+            )
+        assignment.last_offset = message.offset
+        return assignment
+
+    async def _work(self, assignment: _Assignment, taken: _Taken, key: bytes, problem: str) -> None:
+        try:
+            if taken.event is None:
+                await self._job.reject(key, problem)
+            else:
+                await self._job.process(taken.event)
+        finally:
+            self._in_work.release()
+        self._release(assignment, assignment.acks.finish(taken.offset))
+
+    async def _heartbeat(self, assignment: _Assignment, taken: _Taken, event_time_ns: int) -> None:
+        """A heartbeat's turn has come: everything before it is acknowledged. Announce, then acknowledge."""
+        await self._job.publish(watermark_message(self._context, assignment.partition, event_time_ns))
+        self._release(assignment, assignment.acks.finish(taken.offset))
+
+    def _release(self, assignment: _Assignment, released: Released[_Taken]) -> None:
+        for taken in released.acked:
+            self._unacked.release()
+            if taken.event is not None:
+                self._watermarks.advance(assignment.partition, taken.event.scheduled_ns)
+        if (taken_next := released.barrier) is not None and taken_next.event is not None:
+            self._spawn(self._heartbeat(assignment, taken_next, taken_next.event.scheduled_ns))
+
+    async def _publish_watermarks(self) -> None:
+        for partition, watermark_ns in self._watermarks.take_advanced().items():
+            self._spawn(self._job.publish(watermark_message(self._context, partition, watermark_ns)))
+
+    async def _commit(self) -> None:
+        """Commit every partition's finished prefix."""
+        offsets = {
+            a.partition: a.acks.next_offset
+            for a in self._assignments.values()
+            if a.acks.next_offset is not None and a.acks.next_offset != a.committed
+        }
+        if not offsets:
+            return
+        # Protected, but the only way to commit offsets of one's own choice through Faust's consumer.
+        done = await self._app.consumer._commit(
+            {TP(self._context.media_topic, partition): offset for partition, offset in offsets.items()}
+        )
+        for partition, offset in offsets.items():
+            if done and partition in self._assignments:
+                self._assignments[partition].committed = offset
+
+    def _spawn(self, work: Coroutine[Any, Any, object]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)  # the loop itself holds tasks only weakly
+        task.add_done_callback(self._finished)
+
+    def _finished(self, task: asyncio.Task[object]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("a task of the stream failed", exc_info=error)
+            self._spawn(self._app.crash(error))

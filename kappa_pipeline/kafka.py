@@ -1,0 +1,151 @@
+"""Kafka as the Kappa arm uses it outside of Faust: topics, a confirmed publisher, and the group's lag."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from signals.architecture import RunContext
+from signals.errors import ServiceError
+
+MEDIA_PARTITIONS = 8
+AVAILABILITY_PARTITIONS = 4
+REQUEST_SECONDS = 10.0
+DELIVERY_SECONDS = 20.0
+
+
+def client_config(context: RunContext, **more: Any) -> dict[str, Any]:
+    """librdkafka settings of every client of this run; ``more`` are settings with ``_`` for ``.``."""
+    extra = {name.replace("_", "."): value for name, value in more.items()}
+    return {"bootstrap.servers": context.kafka_bootstrap, **context.kafka_options, **extra}
+
+
+def new_producer(context: RunContext) -> Producer:
+    """A producer that keeps the order of a partition, never duplicates on retry, and doesn't wait to send."""
+    return Producer(client_config(context, enable_idempotence=True, linger_ms=0))
+
+
+def group_id(context: RunContext) -> str:
+    """The consumer group of the stream job."""
+    return f"{context.namespace}.stream"
+
+
+def create_topics(context: RunContext) -> None:
+    """Create the topics of the arm; those that exist are left as they are. Raises ServiceError."""
+    wanted = {
+        context.media_topic: MEDIA_PARTITIONS,
+        context.availability_topic: AVAILABILITY_PARTITIONS,
+        context.dead_letter_topic: 1,
+        context.watermark_topic: 1,
+    }
+    admin = AdminClient(client_config(context))
+    topics = [NewTopic(name, num_partitions=n, replication_factor=1) for name, n in wanted.items()]
+    for name, future in admin.create_topics(topics, operation_timeout=REQUEST_SECONDS).items():
+        try:
+            future.result(timeout=REQUEST_SECONDS)
+        except KafkaException as error:
+            if error.args[0].name() != "TOPIC_ALREADY_EXISTS":
+                raise ServiceError(f"Kafka could not create the topic {name}: {error}") from error
+
+
+def partitions_of(client: Any, topic: str) -> list[int]:
+    """Partition numbers of an existing topic. ``client``: any confluent client. Raises ServiceError."""
+    try:
+        found = client.list_topics(topic, timeout=REQUEST_SECONDS).topics[topic]
+    except KafkaException as error:
+        raise ServiceError(f"Kafka does not answer: {error}") from error
+    if found.error is not None or not found.partitions:
+        raise ServiceError(f"the Kafka topic {topic} does not exist")
+    return sorted(found.partitions)
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message to publish."""
+
+    topic: str
+    value: bytes
+    key: bytes = b""
+
+
+class Publisher:
+    """Publishes and waits until the broker has it. For one thread, which serves its own callbacks."""
+
+    def __init__(self, context: RunContext) -> None:
+        self._producer = new_producer(context)
+
+    def publish(self, messages: Sequence[Message]) -> None:
+        """Publish all and return when all are written. Raises ServiceError; some may be written then."""
+        failed: list[str] = []
+        waiting = len(messages)
+
+        def delivered(error: Any, _message: Any) -> None:
+            nonlocal waiting
+            waiting -= 1
+            if error is not None:
+                failed.append(str(error))
+
+        for message in messages:
+            self._producer.produce(
+                message.topic, message.value, key=message.key or None, on_delivery=delivered
+            )
+        deadline = time.monotonic() + DELIVERY_SECONDS
+        while waiting and time.monotonic() < deadline:
+            self._producer.poll(0.5)
+        if waiting or failed:
+            raise ServiceError(f"Kafka did not take {waiting or len(failed)} messages: {failed[:1]}")
+
+
+class GroupLag:
+    """How far the stream job's committed offsets are behind the media topic. Thread-safe."""
+
+    def __init__(self, context: RunContext) -> None:
+        self._topic = context.media_topic
+        self._lock = threading.Lock()
+        # Never subscribes, so it never takes part in the group; it only reads the group's offsets.
+        self._consumer = Consumer(
+            client_config(context, group_id=group_id(context), enable_auto_commit=False)
+        )
+        self._partitions = partitions_of(self._consumer, self._topic)
+
+    def end_offsets(self) -> dict[int, int]:
+        """The offset after the last message, by partition."""
+        with self._lock:
+            return {p: self._watermarks(p)[1] for p in self._partitions}
+
+    def committed(self) -> dict[int, int]:
+        """The group's committed offset, by partition; the first offset where it never committed."""
+        with self._lock:
+            asked = [TopicPartition(self._topic, p) for p in self._partitions]
+            try:
+                found = self._consumer.committed(asked, timeout=REQUEST_SECONDS)
+            except KafkaException as error:
+                raise ServiceError(f"Kafka does not answer: {error}") from error
+            return {
+                tp.partition: tp.offset if tp.offset >= 0 else self._watermarks(tp.partition)[0]
+                for tp in found
+            }
+
+    def lag(self) -> int:
+        """Messages that the stream job has not acknowledged yet. Raises ServiceError."""
+        committed = self.committed()
+        return sum(max(0, end - committed[p]) for p, end in self.end_offsets().items())
+
+    def close(self) -> None:
+        """Close the client."""
+        self._consumer.close()
+
+    def _watermarks(self, partition: int) -> tuple[int, int]:
+        try:
+            low, high = self._consumer.get_watermark_offsets(
+                TopicPartition(self._topic, partition), timeout=REQUEST_SECONDS
+            )
+        except KafkaException as error:
+            raise ServiceError(f"Kafka does not answer: {error}") from error
+        return low, high
