@@ -1,0 +1,187 @@
+"""The configuration file: one TOML file, everything in it optional, every unknown key an error."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import MISSING, asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+
+from signals.errors import ConfigurationError
+
+_T = TypeVar("_T")
+_SECRET = "***"  # noqa: S105 (what is shown in place of one)
+_POSTGRES_SCHEMES = ("postgresql://", "postgres://")
+
+
+@dataclass(frozen=True, slots=True)
+class KafkaConfig:
+    """An external Kafka; with no ``bootstrap`` the harness starts its own."""
+
+    bootstrap: str = ""  # host:port, several separated by commas
+    options: dict[str, str] = field(default_factory=dict)  # more librdkafka options
+
+
+@dataclass(frozen=True, slots=True)
+class S3Config:
+    """An external S3 endpoint; with no ``endpoint`` the harness starts its own."""
+
+    endpoint: str = ""  # host or host:port, no scheme
+    access_key: str = ""
+    secret_key: str = ""
+    bucket: str = ""  # created unless it exists
+    secure: bool = False
+    region: str = "us-east-1"
+
+
+@dataclass(frozen=True, slots=True)
+class PostgresConfig:
+    """An external PostgreSQL; with no ``dsn`` the harness starts its own."""
+
+    dsn: str = ""  # libpq URI of a user who may create databases
+
+
+@dataclass(frozen=True, slots=True)
+class SparkConfig:
+    """Where Spark runs."""
+
+    master: str = ""  # empty: local, on at most two cores
+    conf: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelConfig:
+    """The model; empty: the built-in one."""
+
+    path: str = ""  # a model folder (model.onnx with its manifest)
+
+
+@dataclass(frozen=True, slots=True)
+class InferenceConfig:
+    """Devices per pool and how requests are batched on them."""
+
+    device: Literal["cpu", "cuda"] = "cpu"
+    workers: int = field(default_factory=lambda: min(2, os.cpu_count() or 1))
+    max_batch: int = 8
+    max_batch_wait_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class HarnessConfig:
+    """Everything that a configuration file can say."""
+
+    catalog: str = ""  # path of a catalog of pipelines; empty: the one that ships
+    kafka: KafkaConfig = field(default_factory=KafkaConfig)
+    s3: S3Config = field(default_factory=S3Config)
+    postgres: PostgresConfig = field(default_factory=PostgresConfig)
+    spark: SparkConfig = field(default_factory=SparkConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    inference: InferenceConfig = field(default_factory=InferenceConfig)
+
+    @classmethod
+    def load(cls, path: Path | None = None) -> HarnessConfig:
+        """Read a file; the defaults without one. Relative paths in it are relative to it.
+
+        Raises ConfigurationError, naming the file and the key.
+        """
+        if path is None:
+            return cls()
+        try:
+            raw = tomllib.loads(path.read_text())
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigurationError(f"{path} can't be read: {error}") from error
+        except tomllib.TOMLDecodeError as error:
+            raise ConfigurationError(f"{path}: {error}") from error
+        config = _parse(cls, _with_absolute_paths(raw, path.absolute().parent), str(path), "")
+        _validate(config, str(path))
+        return config
+
+    def public(self) -> dict[str, Any]:
+        """All settings with secrets masked, as plain values for the manifest."""
+        shown = asdict(self)
+        for key in ("access_key", "secret_key"):
+            shown["s3"][key] = _SECRET if shown["s3"][key] else ""
+        # Any of these may carry a password; the key tells what was set.
+        shown["postgres"]["dsn"] = _without_password(self.postgres.dsn)
+        for section, key in (("kafka", "options"), ("spark", "conf")):
+            shown[section][key] = dict.fromkeys(shown[section][key], _SECRET)
+        return shown
+
+
+def _parse(target: type[_T], raw: Mapping[str, Any], file: str, section: str) -> _T:
+    """Build a dataclass from a table, checking the names and types of its keys."""
+    where = f"{file}: [{section}] " if section else f"{file}: "
+    hints = get_type_hints(target)
+    if unknown := sorted(set(raw) - set(hints)):
+        raise ConfigurationError(f"{where}unknown key {', '.join(unknown)}; known are {', '.join(hints)}")
+    values: dict[str, Any] = {}
+    for key, value in raw.items():
+        hint = hints[key]
+        if isinstance(hint, type) and hasattr(hint, "__dataclass_fields__"):
+            if not isinstance(value, dict):
+                raise ConfigurationError(f"{where}{key} must be a section: write [{key}]")
+            values[key] = _parse(hint, value, file, key)
+        elif not _fits(value, hint):
+            raise ConfigurationError(f"{where}{key} must be {_describe(hint)}, not {value!r}")
+        else:
+            values[key] = float(value) if hint is float else value
+    return target(**values)
+
+
+def _fits(value: object, hint: Any) -> bool:
+    if get_origin(hint) is Literal:
+        return value in get_args(hint)
+    if get_origin(hint) is dict:
+        return isinstance(value, dict) and all(isinstance(v, str) for v in value.values())
+    if hint is float:
+        return isinstance(value, (int, float)) and not isinstance(value, bool)
+    return type(value) is hint
+
+
+def _describe(hint: Any) -> str:
+    if get_origin(hint) is Literal:
+        return " or ".join(repr(choice) for choice in get_args(hint))
+    names = {str: "a string", bool: "true or false", int: "a whole number", float: "a number"}
+    return names.get(hint, "a table of strings")
+
+
+def _with_absolute_paths(raw: dict[str, Any], folder: Path) -> dict[str, Any]:
+    model = raw.get("model")
+    if isinstance(model, dict) and isinstance(model.get("path"), str) and model["path"]:
+        raw = {**raw, "model": {**model, "path": str(folder / Path(model["path"]).expanduser())}}
+    if isinstance(raw.get("catalog"), str) and raw["catalog"]:
+        raw = {**raw, "catalog": str(folder / Path(raw["catalog"]).expanduser())}
+    return raw
+
+
+def _validate(config: HarnessConfig, file: str) -> None:
+    s3 = config.s3
+    given = {f.name for f in fields(s3) if f.default is not MISSING and getattr(s3, f.name) != f.default}
+    if given and (
+        missing := [k for k in ("endpoint", "access_key", "secret_key", "bucket") if k not in given]
+    ):
+        raise ConfigurationError(f"{file}: [s3] an external endpoint needs {', '.join(missing)}, too")
+    if "/" in s3.endpoint:
+        raise ConfigurationError(
+            f"{file}: [s3] endpoint is host:port without a scheme; https is secure = true"
+        )
+    if config.kafka.options and not config.kafka.bootstrap:
+        raise ConfigurationError(f"{file}: [kafka] options are for an external broker: bootstrap is missing")
+    if config.postgres.dsn and not config.postgres.dsn.startswith(_POSTGRES_SCHEMES):
+        raise ConfigurationError(
+            f"{file}: [postgres] dsn must be a URI: postgresql://user:password@host/name"
+        )
+    inference = config.inference
+    for key in ("workers", "max_batch"):
+        if getattr(inference, key) < 1:
+            raise ConfigurationError(f"{file}: [inference] {key} must be at least 1")
+    if inference.max_batch_wait_seconds < 0:
+        raise ConfigurationError(f"{file}: [inference] max_batch_wait_seconds must not be negative")
+
+
+def _without_password(dsn: str) -> str:
+    """``host/database`` of a libpq URI: its user part and its parameters may hold secrets."""
+    scheme, separator, rest = dsn.partition("://")
+    return f"{scheme}{separator}{rest.rpartition('@')[2].partition('?')[0]}" if dsn else ""

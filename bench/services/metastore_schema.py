@@ -1,0 +1,141 @@
+"""Finds out the metastore's schema once: Spark makes the tables in a scratch database, which is dumped.
+
+Hive's own scripts for PostgreSQL are not in PySpark's wheel. ``python -m`` runs the part that needs Spark,
+in a process of its own, because a session leaves a JVM behind.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+
+from psycopg.conninfo import conninfo_to_dict
+
+from bench.services.jars import JDBC, fetch_jars, jar
+from bench.services.metastore import create_metastore, schema_file
+from bench.services.postgres import PostgresServer, binaries_dir
+from signals.architecture import RunContext, S3Endpoint
+from signals.errors import ServiceError
+from signals.hive import (
+    add_partition_sql,
+    create_database_sql,
+    create_table_sql,
+    set_location_sql,
+    spark_conf,
+)
+from signals.process import ProcessGroup
+
+SESSION_TIMEOUT_SECONDS = 240.0
+DUMP_TIMEOUT_SECONDS = 60.0
+_DATABASE = "scratch"
+
+
+def prepare_metastore_schema(progress: Callable[[str], None] | None = None) -> None:
+    """Make the cached schema unless it is there. Takes a Spark session, about 20 s. Raises ServiceError."""
+    target = schema_file()
+    if target.exists():
+        return
+    fetch_jars([JDBC])
+    if progress:
+        progress("making the Hive metastore's schema")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".schema-", dir=target.parent) as name:
+        folder = Path(name)
+        with ProcessGroup(folder / "logs") as group:
+            server = PostgresServer(group, folder / "postgres")
+            try:
+                server_dsn = server.start()
+                metastore_dsn = create_metastore(server_dsn, "metastore")
+                _let_spark_make_tables(group, _context(folder, metastore_dsn))
+                (folder / "schema.sql").write_text(_dump(metastore_dsn))
+            finally:
+                server.stop()
+        (folder / "schema.sql").replace(target)
+
+
+def _let_spark_make_tables(group: ProcessGroup, context: RunContext) -> None:
+    path = context.save(context.arm_dir / "context.json")
+    child = group.start("metastore-schema", [sys.executable, "-m", __name__, str(path)])
+    try:
+        code = child.popen.wait(SESSION_TIMEOUT_SECONDS)
+    except subprocess.TimeoutExpired:
+        group.stop_child(child)
+        code = None
+    child.expected = True
+    if code != 0:
+        outcome = f"ended with code {code}" if code is not None else "took too long"
+        log = child.log.read_text(errors="replace")[-2000:]
+        raise ServiceError(f"spark: making the metastore's schema {outcome}; the end of its log is\n{log}")
+
+
+def _dump(dsn: str) -> str:
+    parts = conninfo_to_dict(dsn)
+    argv = [str(binaries_dir() / "pg_dump"), "--no-owner", "--no-privileges", "--inserts"]
+    argv += ["-h", str(parts["host"]), "-p", str(parts["port"]), "-U", str(parts["user"]), "-w"]
+    text = ""
+    # Of the content only the version row is the schema's; the rest describes the scratch database.
+    for selection in (["--schema-only"], ["--data-only", "-t", '"VERSION"']):
+        done = subprocess.run(
+            [*argv, *selection, str(parts["dbname"])],
+            capture_output=True,
+            text=True,
+            timeout=DUMP_TIMEOUT_SECONDS,
+            env={**os.environ, "PGPASSWORD": str(parts["password"])},
+        )
+        if done.returncode != 0:
+            raise ServiceError(f"postgres: pg_dump failed: {done.stderr}")
+        text += done.stdout
+    # Session settings of this server's version, and commands to psql: another server knows neither.
+    dropped = ("SET ", "\\", "SELECT pg_catalog.set_config", "--")
+    return "".join(f"{line}\n" for line in text.splitlines() if line and not line.startswith(dropped))
+
+
+def _context(folder: Path, metastore_dsn: str) -> RunContext:
+    return RunContext(
+        run_id="schema",
+        arm="lambda",
+        replicate=0,
+        namespace=_DATABASE,
+        run_dir=folder,
+        arm_dir=folder / "arm",
+        kafka_bootstrap="",
+        s3=S3Endpoint("", "", "", ""),
+        postgres_dsn="",
+        metastore_dsn=metastore_dsn,
+        gss_host="",
+        gss_port=0,
+        rpc_token="",
+        day_seconds=0.0,
+        model_dir=folder,
+        spark_master="local[1]",
+        jdbc_jar=str(jar(JDBC, "postgresql")),
+    )
+
+
+def _touch_every_table(context: RunContext) -> None:
+    """Do with Hive what a run does, so that the metastore makes every table that a run needs."""
+    # Found at run time: PySpark's types would cost every check of this project half a minute.
+    session = import_module("pyspark.sql").SparkSession
+    builder = session.builder.master(context.spark_master).appName("metastore-schema")
+    for key, value in spark_conf(context).items():
+        builder = builder.config(key, value)
+    spark = builder.getOrCreate()
+    folder = context.warehouse_dir / "partition"
+    folder.mkdir(parents=True)
+    spark.sql(create_database_sql(_DATABASE, context.warehouse_dir))
+    spark.sql(create_table_sql(_DATABASE))
+    spark.sql(add_partition_sql(_DATABASE, "pins", 0, folder))
+    spark.sql(set_location_sql(_DATABASE, "pins", 0, folder))
+    spark.table(f"{_DATABASE}.signals").count()
+    spark.sql(f"show partitions {_DATABASE}.signals").collect()
+    spark.sql(f"drop database {_DATABASE} cascade")
+    spark.stop()
+
+
+if __name__ == "__main__":
+    _touch_every_table(RunContext.load(Path(sys.argv[1])))
