@@ -1,0 +1,169 @@
+"""The online path's model inference service: always on, dynamic batching, a pool of devices of its own.
+
+``python -m lambda_pipeline.online.inference_service --context FILE`` serves until SIGTERM and writes its
+address to the context's address file once every device is warm.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import time
+from collections.abc import Sequence
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from lambda_pipeline.child import DeviceSession, StopSignal, log, run_process
+from lambda_pipeline.online import inference_idl as idl
+from signals.architecture import RunContext
+from signals.batcher import Batch, DynamicBatcher
+from signals.declaration import FloatArray, SignalDeclaration
+from signals.errors import ConfigurationError, ImageError, ServiceError
+from signals.image import RgbImage
+from signals.inference import InferenceEngine, SignalValues, signal_values
+from signals.ledger import Ledger, Stage
+from signals.model import Model
+from signals.process import write_ready_file
+from signals.rpc import RpcServer
+
+POOL = "online"
+BATCHES_WAITING = 4  # per device, before callers are told to try again
+
+
+def address_file(arm_dir: Path) -> Path:
+    """Where the service says at which address it listens."""
+    return arm_dir / "inference_service.json"
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    image: RgbImage
+    galaxy: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Computed:
+    values: SignalValues | ImageError
+    batch_start_ns: int
+    inference_end_ns: int
+    batch_size: int
+    device: str
+
+
+class InferenceHandler:
+    """Answers the RPC: packs requests of many callers into batches for a pool of engines."""
+
+    def __init__(self, engines: Sequence[InferenceEngine], context: RunContext, ledger: Ledger) -> None:
+        self._ledger = ledger
+        size = engines[0].model.manifest.input_size
+        self._shape = (size, size, 3)
+        self._idle: queue.SimpleQueue[InferenceEngine] = queue.SimpleQueue()
+        for engine in engines:
+            self._idle.put(engine)
+        self._batcher: DynamicBatcher[_Request, _Computed] = DynamicBatcher(
+            self._run,
+            context.max_batch,
+            context.max_batch_wait_seconds,
+            capacity=BATCHES_WAITING * context.max_batch * len(engines),
+            threads=len(engines),
+        )
+
+    def infer(self, image: bytes, galaxy: str, deadline_ns: int) -> object:
+        """See inference.thrift. What it raises reaches the caller as a ServiceError."""
+        if len(image) != int(np.prod(self._shape)):
+            raise ConfigurationError(f"the model takes uint8 {self._shape}, not {len(image)} bytes")
+        request = _Request(np.frombuffer(image, np.uint8).reshape(self._shape), galaxy)
+        future = self._batcher.submit(request, deadline_ns)
+        try:
+            done = future.result(timeout=max(0.0, (deadline_ns - time.time_ns()) / 1e9))
+        except FutureTimeoutError as error:
+            raise ServiceError("the deadline passed before the image was computed") from error
+        failure = done.values if isinstance(done.values, ImageError) else None
+        return idl.Answer(
+            signals=[] if isinstance(done.values, ImageError) else _packed(done.values),
+            failure_reason=failure.reason if failure else "",
+            failure_detail=failure.detail if failure else "",
+            batch_start_ns=done.batch_start_ns,
+            inference_end_ns=done.inference_end_ns,
+            batch_size=done.batch_size,
+            device=done.device,
+        )
+
+    def close(self) -> None:
+        """Compute what waits, then stop."""
+        self._batcher.close()
+
+    def _run(self, batch: Batch[_Request]) -> list[_Computed]:
+        engine = self._idle.get()  # there are as many batches at a time as engines
+        try:
+            outputs = engine.run(np.stack([request.image for request in batch]))
+        finally:
+            self._idle.put(engine)
+        end_ns = time.time_ns()
+        self._ledger.record(
+            Stage.DEVICE_BUSY,
+            start_ns=batch.start_ns,
+            end_ns=end_ns,
+            path="online",
+            pool=POOL,
+            device=engine.device,
+            batch_size=len(batch),
+        )
+        found: list[SignalValues | ImageError | None] = [None] * len(batch)
+        for galaxy in {request.galaxy for request in batch}:
+            rows = [row for row, request in enumerate(batch) if request.galaxy == galaxy]
+            of_galaxy: dict[str, FloatArray] = {name: output[rows] for name, output in outputs.items()}
+            for row, values in zip(rows, signal_values(of_galaxy, galaxy), strict=True):
+                found[row] = values
+        return [
+            _Computed(values, batch.start_ns, end_ns, len(batch), engine.device)
+            for values in found
+            if values is not None
+        ]
+
+
+def _packed(values: SignalValues) -> list[object]:
+    return [_packed_signal(declaration, value) for declaration, value in values.items()]
+
+
+def _packed_signal(declaration: SignalDeclaration, value: FloatArray) -> object:
+    return idl.Signal(
+        name=declaration.name,
+        version=declaration.version,
+        shape=list(value.shape),
+        values=np.ascontiguousarray(value, dtype="<f4").tobytes(),
+    )
+
+
+def load_engines(context: RunContext) -> list[InferenceEngine]:
+    """Warm engines: one single-threaded session per worker on CPU, one session per process on a GPU."""
+    model = Model.load(context.model_dir)
+    # More sessions on one GPU would not make it more than one device.
+    count = context.workers if context.device == "cpu" else 1
+    engines = [InferenceEngine(model, device=context.device, threads=1, index=i) for i in range(count)]
+    for engine in engines:
+        engine.warm_up(context.max_batch)
+    return engines
+
+
+def serve(context: RunContext, _index: int, stop: StopSignal) -> None:
+    """Run the service until ``stop``."""
+    with Ledger.from_context(context, "inference_service") as ledger:
+        engines = load_engines(context)
+        handler = InferenceHandler(engines, context, ledger)
+        with (
+            DeviceSession(ledger, POOL, [engine.device for engine in engines]),
+            RpcServer(idl.Inference, handler, context.rpc_token) as server,
+        ):
+            address = {"host": server.host, "port": server.port, "pid": os.getpid()}
+            write_ready_file(address_file(context.arm_dir), address)
+            log(f"serving on port {server.port}, {engines[0].provider}, {len(engines)} device(s)")
+            stop.wait()
+        handler.close()
+
+
+if __name__ == "__main__":
+    run_process(__doc__, serve)
