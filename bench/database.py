@@ -1,0 +1,26 @@
+"""In-memory DuckDB connections whose memory is bounded; what does not fit spills outside the run folder."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import duckdb
+
+MEMORY_LIMIT = "2GB"
+
+
+@contextmanager
+def connect() -> Iterator[duckdb.DuckDBPyConnection]:
+    """A connection of its own; closed, and its spilled data removed, on exit."""
+    with (
+        tempfile.TemporaryDirectory(prefix="lkbench-") as spill,
+        duckdb.connect(config={"memory_limit": MEMORY_LIMIT, "temp_directory": spill}) as connection,
+    ):
+        yield connection
+
+
+def quote(text: str) -> str:
+    """A SQL string literal, for the places where a parameter can't stand (a view's definition)."""
+    return "'" + text.replace("'", "''") + "'"

@@ -1,0 +1,57 @@
+"""Runs the queries of the published figures (``bench/sql/*.sql``) over the sealed ledger of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from bench.database import connect, quote
+from bench.seal import events_path
+from signals.errors import ConfigurationError
+
+BASE = "base"
+
+
+def sql_text(name: str) -> str:
+    """The text of one query, by the name of its file without ``.sql``."""
+    return (files("bench") / "sql" / f"{name}.sql").read_text()
+
+
+class LedgerQuery:
+    """Asks one run's ledger. Made by :func:`open_ledger`."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+        self._connection = connection
+
+    def rows(self, name: str) -> list[dict[str, Any]]:
+        """The rows of a shipped query, as dicts of plain Python values."""
+        return self.execute(sql_text(name))
+
+    def execute(self, sql: str, parameters: Mapping[str, object] | None = None) -> list[dict[str, Any]]:
+        """The rows of any query; ``$name`` in it takes its value from ``parameters``."""
+        cursor = self._connection.execute(sql, dict(parameters or {}))
+        names = [column[0] for column in cursor.description or ()]
+        return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+
+@contextmanager
+def open_ledger(run_dir: Path, *, with_base: bool = True) -> Iterator[LedgerQuery]:
+    """The ledger of a sealed run as relation ``events`` and, unless told otherwise, those of ``base.sql``.
+
+    Raises ConfigurationError if the run has no sealed ledger.
+    """
+    ledger = events_path(run_dir)
+    if not ledger.is_file():
+        raise ConfigurationError(f"{run_dir} has no ledger: {ledger.relative_to(run_dir)} is missing")
+    with connect() as connection:
+        connection.execute(
+            f"CREATE TEMP VIEW events AS SELECT * FROM read_parquet({quote(str(ledger))})"  # noqa: S608
+        )
+        if with_base:
+            connection.execute(sql_text(BASE))
+        yield LedgerQuery(connection)

@@ -1,0 +1,42 @@
+-- What the validity of a run rests on: was the generator on time (the 99th percentile of the delay between
+-- the scheduled time and the hand-over, whatever n is), did any clock run backwards, was the load sustained
+-- (arrivals that had not ended at the midnight of their day), and were all arms offered the same keys.
+WITH generator AS (
+    SELECT arm, quantile_cont((submitted_ns - scheduled_ns) / 1e9, 0.99) AS generator_p99_seconds
+    FROM arrivals GROUP BY arm
+),
+negative AS (
+    SELECT arm, count(*) FILTER (end_ns < start_ns) AS negative_durations FROM events GROUP BY arm
+),
+dead AS (
+    SELECT arm, replicate, event_id, min(end_ns) AS dead_ns
+    FROM events WHERE stage = 'dead_letter' AND event_id >= 0
+    GROUP BY ALL
+),
+midnight AS (
+    SELECT a.arm, a.replicate, a.day, count(*) AS arrivals,
+        count(*) FILTER (least(available_ns, dead_ns) IS NULL OR least(available_ns, dead_ns) > midnight_ns)
+            AS open
+    FROM arrivals a
+    JOIN days USING (arm, replicate, day)
+    LEFT JOIN online_ends USING (arm, replicate, event_id)
+    LEFT JOIN dead USING (arm, replicate, event_id)
+    GROUP BY ALL
+),
+backlog AS (
+    SELECT arm, max(open / arrivals) AS open_at_midnight_share FROM midnight GROUP BY arm
+),
+workload AS (
+    SELECT arm, bit_xor(hash(day, event_id, galaxy, image_signature)) AS workload_hash
+    FROM arrivals
+    WHERE replicate = (SELECT min(replicate) FROM arrivals)
+    GROUP BY arm
+)
+SELECT
+    arm, generator_p99_seconds, negative_durations, open_at_midnight_share,
+    workload_hash = first_value(workload_hash) OVER (ORDER BY arm) AS same_workload
+FROM generator
+JOIN negative USING (arm)
+LEFT JOIN backlog USING (arm)
+LEFT JOIN workload USING (arm)
+ORDER BY arm;
