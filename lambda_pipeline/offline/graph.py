@@ -60,9 +60,7 @@ class Workflow(Generic[S]):
         try:
             order = list(TopologicalSorter({s.name: s.depends_on for s in steps}).static_order())
         except CycleError as error:
-            raise ConfigurationError(
-                f"steps depend on each other: {' -> '.join(error.args[1])}"
-            ) from error
+            raise ConfigurationError(f"steps depend on each other: {' -> '.join(error.args[1])}") from error
         # Among the orders that are possible, the one closest to how the steps were written down.
         self.steps = _stable_order(steps, order)
         self._check_values(by_name, set(given))

@@ -12,12 +12,12 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from lambda_pipeline.child import DeviceSession, StopSignal, log, run_process
 from lambda_pipeline.online import inference_idl as idl
+from lambda_pipeline.online.ready_files import inference_address_file
 from signals.architecture import RunContext
 from signals.batcher import Batch, DynamicBatcher
 from signals.declaration import FloatArray, SignalDeclaration
@@ -31,11 +31,6 @@ from signals.rpc import RpcServer
 
 POOL = "online"
 BATCHES_WAITING = 4  # per device, before callers are told to try again
-
-
-def address_file(arm_dir: Path) -> Path:
-    """Where the service says at which address it listens."""
-    return arm_dir / "inference_service.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +154,7 @@ def serve(context: RunContext, _index: int, stop: StopSignal) -> None:
             RpcServer(idl.Inference, handler, context.rpc_token) as server,
         ):
             address = {"host": server.host, "port": server.port, "pid": os.getpid()}
-            write_ready_file(address_file(context.arm_dir), address)
+            write_ready_file(inference_address_file(context.arm_dir), address)
             log(f"serving on port {server.port}, {engines[0].provider}, {len(engines)} device(s)")
             stop.wait()
         handler.close()

@@ -10,12 +10,11 @@ import contextlib
 import os
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
 
 from lambda_pipeline.child import StopSignal, log, run_process
 from lambda_pipeline.online.image_job import Clients, ImageJobs
 from lambda_pipeline.online.inference_client import InferenceClient
-from lambda_pipeline.online.inference_service import address_file
+from lambda_pipeline.online.ready_files import inference_address_file, worker_ready_file
 from lambda_pipeline.pinlater import PgmqPinLater
 from lambda_pipeline.publisher import Publisher
 from signals.architecture import RunContext
@@ -30,11 +29,6 @@ from signals.process import write_ready_file
 MIN_JOB_THREADS, MAX_JOB_THREADS = 4, 16
 WAIT_SECONDS = 0.25  # without a wake-up: for retries and for claims that ran out
 RECONNECT_SECONDS = 0.5
-
-
-def ready_file(arm_dir: Path, index: int) -> Path:
-    """Where a worker says that it takes jobs."""
-    return arm_dir / f"online_worker-{index}.json"
 
 
 def job_threads(context: RunContext) -> int:
@@ -61,7 +55,7 @@ def work(context: RunContext, index: int, stop: StopSignal) -> None:
             inference=stack.enter_context(
                 contextlib.closing(
                     InferenceClient(
-                        address_file(context.arm_dir),
+                        inference_address_file(context.arm_dir),
                         context.rpc_token,
                         timeout_seconds=patience_seconds,
                         absence_seconds=patience_seconds,
@@ -75,7 +69,7 @@ def work(context: RunContext, index: int, stop: StopSignal) -> None:
         jobs = ImageJobs(context, Catalog.load(context.catalog_path), manifest, clients)
         threads = job_threads(context)
         pool = stack.enter_context(ThreadPoolExecutor(threads, thread_name_prefix="job"))
-        write_ready_file(ready_file(context.arm_dir, index), {"pid": os.getpid()})
+        write_ready_file(worker_ready_file(context.arm_dir, index), {"pid": os.getpid()})
         log(f"taking jobs, {threads} at a time")
         _take_jobs(context, clients, jobs, pool, threads, stop)
 

@@ -1,0 +1,173 @@
+"""The end of one nightly PinLater job: outputs to S3, dead letters, ack.
+
+An image at fault is dead-lettered and the batch goes on; a fault of the infrastructure fails the whole job,
+which is then repeated as a whole.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any
+
+from lambda_pipeline.child import log
+from lambda_pipeline.offline import step5_protobuf
+from lambda_pipeline.pinlater import Job, PinLater
+from lambda_pipeline.publisher import Publisher
+from lambda_pipeline.trail import Trail
+from signals.architecture import DeadLetter, RunContext
+from signals.compute import ComputeFailure, ComputeResult, StageTimes, records_of
+from signals.ledger import Ledger, Stage
+from signals.object_store import ObjectStore
+from signals.record import SignalRecord
+
+RETRY_SECONDS = 1.0
+ATTEMPTS_EXHAUSTED = "attempts_exhausted"
+
+Image = dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class BatchJobs:
+    """Accepts and finishes jobs for one worker."""
+
+    context: RunContext
+    model_sha256: str
+    device: str
+    store: ObjectStore
+    pinlater: PinLater
+    publisher: Publisher
+    ledger: Ledger
+
+    def accept(self, job: Job) -> list[Image]:
+        """The images to compute: none for a job whose every attempt disappeared without a word."""
+        images: list[Image] = job.payload["images"]
+        return images if job.attempt <= self.context.max_attempts else []
+
+    def finish(self, job: Job, futures: Sequence[Future[ComputeResult]]) -> None:
+        """Write, announce and ack a job whose futures are done. Never raises for one job's sake."""
+        try:
+            if job.attempt > self.context.max_attempts:
+                self._give_up(job, "its workers disappeared")
+                return
+            results = [future.result() for future in futures]
+            self._deliver(job, results)
+        except Exception as error:  # infrastructure, or an unforeseen fault: both may pass
+            self._give_back(job, f"{type(error).__name__}: {error}")
+
+    def _deliver(self, job: Job, results: Sequence[ComputeResult]) -> None:
+        images: list[Image] = job.payload["images"]
+        records: list[SignalRecord] = []
+        letters: list[DeadLetter] = []
+        for image, result in zip(images, results, strict=True):
+            if result.failure is None:
+                records += self._records(job, image, result)
+            else:
+                letters.append(self._letter(job, image, result.failure, result.input_hash))
+        encoded = step5_protobuf.encode_output(records)
+        encode_end_ns = time.time_ns()
+        self._write(job, encoded, letters)
+        write_end_ns = time.time_ns()
+        self.publisher.dead_letters(letters)
+        self.pinlater.ack([job])
+        for image, result in zip(images, results, strict=True):
+            self._record_stages(job, image, result, encode_end_ns, write_end_ns)
+
+    def _write(self, job: Job, encoded: bytes, letters: Sequence[DeadLetter]) -> None:
+        prefix, images = job.payload["object_prefix"], job.payload["images"]
+        self.store.put(step5_protobuf.output_key(prefix, images), encoded)
+        tally = step5_protobuf.encode_tally(len(images) - len(letters), letters)
+        self.store.put(step5_protobuf.tally_key(prefix, images), tally)
+
+    def _records(self, job: Job, image: Image, result: ComputeResult) -> list[SignalRecord]:
+        return records_of(
+            result.values or {},
+            image_signature=image["image_signature"],
+            galaxy=image["galaxy"],
+            pipeline=image["pipeline"],
+            day=job.payload["day"],
+            model_sha256=self.model_sha256,
+        )
+
+    def _letter(self, job: Job, image: Image, failure: ComputeFailure, input_hash: str) -> DeadLetter:
+        return DeadLetter(
+            event_id=-1,
+            image_signature=image["image_signature"],
+            galaxy=image["galaxy"],
+            day=job.payload["day"],
+            path="nightly",
+            stage=failure.stage,
+            reason=failure.reason,
+            detail=failure.detail,
+            attempts=job.attempt,
+            input_hash=input_hash,
+        )
+
+    def _give_back(self, job: Job, text: str) -> None:
+        log(f"job {job.job_id}, attempt {job.attempt}: {text}")
+        try:
+            if job.attempt >= self.context.max_attempts:
+                self._give_up(job, text)
+            else:
+                now_ns = time.time_ns()
+                for image in job.payload["images"]:
+                    trail = self._trail(job, image, now_ns)
+                    trail.stage(Stage.WRITE, now_ns, outcome="retry", detail=text)
+                self.pinlater.fail(job, RETRY_SECONDS)
+        except Exception as problem:
+            log(f"job {job.job_id} could not be given back, its claim will run out: {problem}")
+
+    def _give_up(self, job: Job, text: str) -> None:
+        images: list[Image] = job.payload["images"]
+        failure = ComputeFailure("fetch", ATTEMPTS_EXHAUSTED, text)
+        letters = [self._letter(job, image, failure, "") for image in images]
+        self._write(job, b"", letters)
+        self.publisher.dead_letters(letters)
+        self.pinlater.dead_letter(job, ATTEMPTS_EXHAUSTED, text)
+        now_ns = time.time_ns()
+        for image in images:
+            self._bury(self._trail(job, image, now_ns), failure, now_ns)
+
+    def _record_stages(
+        self, job: Job, image: Image, result: ComputeResult, encode_end_ns: int, write_end_ns: int
+    ) -> None:
+        times, batch_size = result.times, result.batch_size
+        trail = self._trail(job, image, job.enqueued_ns)
+        trail.stage(Stage.QUEUE, times.fetch_start_ns)
+        for stage, end_ns in _device_stages(times):
+            booked: dict[str, Any] = {"device": self.device} if stage == Stage.INFERENCE else {}
+            trail.stage(stage, end_ns, batch_size=batch_size, **booked)
+        if result.failure is not None:
+            self._bury(trail, result.failure, write_end_ns)
+            return
+        trail.stage(Stage.ENCODE, encode_end_ns)
+        trail.stage(Stage.WRITE, write_end_ns)
+
+    def _bury(self, trail: Trail, failure: ComputeFailure, end_ns: int) -> None:
+        detail = f"{failure.reason}: {failure.detail}" if failure.detail else failure.reason
+        trail.stage(Stage.DEAD_LETTER, end_ns, outcome="dead_letter", detail=detail)
+
+    def _trail(self, job: Job, image: Image, start_ns: int) -> Trail:
+        return Trail(
+            self.ledger,
+            path="nightly",
+            start_ns=start_ns,
+            day=job.payload["day"],
+            image_signature=image["image_signature"],
+            galaxy=image["galaxy"],
+            pipeline=image["pipeline"],
+            attempt=job.attempt,
+        )
+
+
+def _device_stages(times: StageTimes) -> list[tuple[Stage, int]]:
+    """The stages that an image went through in the worker, with their ends; fewer where it failed."""
+    stages = (
+        (Stage.FETCH, times.fetch_end_ns),
+        (Stage.DECODE, times.decode_end_ns),
+        (Stage.BATCH_WAIT, times.batch_start_ns),
+        (Stage.INFERENCE, times.inference_end_ns),
+    )
+    return [(stage, end_ns) for stage, end_ns in stages if end_ns]

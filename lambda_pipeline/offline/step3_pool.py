@@ -1,0 +1,78 @@
+"""Step 3: the GPU worker pool is spun up with the model; step 4 spins it down when the work is done."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from signals.architecture import RunContext
+from signals.ledger import Ledger, Stage
+from signals.process import Child, ProcessGroup
+
+if TYPE_CHECKING:
+    from lambda_pipeline.offline.night import Night
+
+WARM_SECONDS = 300.0
+
+
+def ready_file(arm_dir: Path, index: int) -> Path:
+    """Where a worker says that its model is loaded and warm."""
+    return arm_dir / f"gpu_worker-{index}.json"
+
+
+class WorkerPool:
+    """The processes of the pool. A worker that dies is started again, as a cluster manager would do."""
+
+    def __init__(self, context: RunContext, context_path: Path, ledger: Ledger) -> None:
+        self._context, self._context_path, self._ledger = context, context_path, ledger
+        self._group: ProcessGroup | None = None
+
+    def start(self) -> list[int]:
+        """Start all workers and wait until each has its model loaded and warm. Returns their process ids.
+
+        Raises ServiceError when one does not come up.
+        """
+        group = self._group = ProcessGroup(self._context.log_dir, self._restarted)
+        waiting: list[tuple[Child, Path]] = []
+        for index in range(self._context.workers):
+            ready = ready_file(self._context.arm_dir, index)
+            ready.unlink(missing_ok=True)  # of the night before
+            argv = ["-m", "lambda_pipeline.offline.gpu_worker", "--context", str(self._context_path)]
+            child = group.start(
+                f"gpu_worker-{index}", [sys.executable, *argv, "--index", str(index)], restart=True
+            )
+            waiting.append((child, ready))
+        for child, ready in waiting:
+            group.wait_for_file(child, ready, WARM_SECONDS)
+        return [child.pid for child, _ in waiting]
+
+    def check(self) -> None:
+        """Raise ServiceError when a worker keeps dying."""
+        if self._group is not None:
+            self._group.check()
+
+    def stop(self) -> None:
+        """Spin the pool down; also when it was never started."""
+        if self._group is not None:
+            self._group.stop()
+            self._group = None
+
+    def _restarted(self, child: Child) -> None:
+        now_ns = time.time_ns()
+        self._ledger.record(
+            Stage.PROCESS_RESTARTED,
+            start_ns=now_ns,
+            end_ns=now_ns,
+            path="nightly",
+            pool="nightly",
+            attempt=child.restarts,
+            detail=child.name,
+        )
+
+
+def run(night: Night, inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """Start the pool. A night without jobs needs none."""
+    return {"pool_pids": night.pool.start() if inputs["jobs"] else []}

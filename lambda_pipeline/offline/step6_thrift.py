@@ -1,0 +1,55 @@
+"""Step 6: a Spark workflow re-encodes the workers' Protobuf outputs as Thrift structs."""
+
+from __future__ import annotations
+
+import functools
+import io
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pyarrow as pa
+
+from lambda_pipeline.offline.night import Night
+from signals.architecture import S3Endpoint
+from signals.encodings import encode_thrift, read_delimited
+from signals.object_store import ObjectStore
+
+MAX_OUTPUT_BYTES = 1 << 30
+THRIFT_SCHEMA = pa.schema([("galaxy", pa.string()), ("thrift", pa.binary())])
+_OUTPUTS_PER_TASK = 8
+
+
+@functools.cache
+def _object_store(endpoint: S3Endpoint) -> ObjectStore:
+    """The client of this Spark worker process: clients can't travel, so each process opens its own, once."""
+    return ObjectStore(endpoint)
+
+
+def reencode(batches: Iterator[pa.RecordBatch], *, endpoint: S3Endpoint) -> Iterator[pa.RecordBatch]:
+    """Object keys (column ``key``) -> rows of THRIFT_SCHEMA, one per signal record."""
+    store = _object_store(endpoint)
+    for batch in batches:
+        for key in batch.column("key").to_pylist():
+            data = store.get(key, MAX_OUTPUT_BYTES)
+            records = list(read_delimited(io.BytesIO(data)))
+            galaxies = [record.galaxy for record in records]
+            structs = [encode_thrift(record) for record in records]
+            yield pa.record_batch(
+                [pa.array(galaxies, pa.string()), pa.array(structs, pa.binary())], schema=THRIFT_SCHEMA
+            )
+
+
+def run(night: Night, inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """Write the Thrift structs as Parquet, in a folder per galaxy."""
+    path = str(night.work_dir / "thrift")
+    keys = [(key,) for key in inputs["outputs"]]
+    if not keys:
+        return {"thrift": path, "galaxies": []}
+    tasks = max(1, min(len(keys) // _OUTPUTS_PER_TASK, 4 * night.spark.sparkContext.defaultParallelism))
+    outputs = night.spark.createDataFrame(keys, "key STRING").repartition(tasks)
+    encoded = outputs.mapInArrow(
+        functools.partial(reencode, endpoint=night.context.s3), "galaxy STRING, thrift BINARY"
+    )
+    encoded.write.partitionBy("galaxy").parquet(path)
+    galaxies = sorted(p.name.removeprefix("galaxy=") for p in (night.work_dir / "thrift").glob("galaxy=*"))
+    return {"thrift": path, "galaxies": galaxies}
