@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from typing import Any
 
@@ -43,7 +44,7 @@ def test_steps_run_after_what_they_depend_on_and_get_its_outputs() -> None:
         ({"a": 1}, {"b": 2}),
         ({"a": 1, "b": 2}, {}),
     ]
-    for before, after in zip(records, records[1:], strict=False):
+    for before, after in itertools.pairwise(records):
         assert before.start_ns <= before.end_ns <= after.start_ns
 
 
@@ -97,5 +98,5 @@ def test_the_nightly_workflow_is_the_numbered_chain() -> None:
         "step8_upload",
         "step9_serve",
     ]
-    for before, after in zip(steps, steps[1:], strict=False):
+    for before, after in itertools.pairwise(steps):
         assert after.depends_on == (before.name,)
