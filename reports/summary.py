@@ -1,0 +1,184 @@
+"""The rows of the side-by-side comparison: the same ones in the terminal and on the page."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from bench.durations import duration_text
+
+CONSUMERS = {
+    "online": "Time to availability, online consumer",
+    "batch": "Time to availability, batch consumer",
+    "online_repeat": "Repeated images, online consumer",
+}
+NOT_MEASURED = "—"
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """What one arm measured, as text; ``reason`` says why where nothing was."""
+
+    text: str
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SummaryRow:
+    """One figure of every arm. ``query`` names the SQL that it comes from."""
+
+    group: str
+    label: str
+    query: str
+    cells: dict[str, Cell]
+
+
+def summary_rows(result: Mapping[str, Any]) -> list[SummaryRow]:
+    """All rows, in order of reading."""
+    arms: Mapping[str, Mapping[str, Any]] = result["arms"]
+    return [
+        *_latency_rows(arms),
+        *_device_rows(arms),
+        *_throughput_rows(arms),
+        *_completeness_rows(arms),
+        *_work_rows(arms),
+        *_agreement_rows(result["agreement"], list(arms)),
+    ]
+
+
+def _latency_rows(arms: Mapping[str, Mapping[str, Any]]) -> Iterator[SummaryRow]:
+    for consumer, group in CONSUMERS.items():
+        of_arm = {arm: content["latency"]["consumers"].get(consumer) for arm, content in arms.items()}
+        if not any(of_arm.values()):
+            continue
+        # Repeats are shown for context; their tail is in result.json.
+        repeats = consumer == "online_repeat"
+        for statistic in ("p50", "max") if repeats else ("p50", "p90", "p95", "p99", "max"):
+            cells = {
+                arm: _figure_cell(found[statistic], duration_text)
+                if found
+                else Cell(NOT_MEASURED, "no sample")
+                for arm, found in of_arm.items()
+            }
+            label = "median" if statistic == "p50" else statistic
+            yield SummaryRow(group, label, "latency", cells)
+        counts = {arm: _count_cell(found["n"] if found else None) for arm, found in of_arm.items()}
+        label = "arrivals" if repeats else "keys"
+        yield SummaryRow(group, label, "latency", counts)
+
+
+def _device_rows(arms: Mapping[str, Mapping[str, Any]]) -> Iterator[SummaryRow]:
+    pools = {arm: content["device_hours"]["pools"] for arm, content in arms.items()}
+    units = sorted({pool["unit"] for of_arm in pools.values() for pool in of_arm})
+    names = dict.fromkeys(pool["pool"] for of_arm in pools.values() for pool in of_arm)
+    for unit in units:
+        group = f"{unit} per day"
+        for pool_name in names:
+            for kind in ("allocated", "busy", "wasted"):
+                cells = {
+                    arm: _hours_cell([p for p in found if p["pool"] == pool_name and p["unit"] == unit], kind)
+                    for arm, found in pools.items()
+                }
+                yield SummaryRow(group, f"{pool_name} pool, {kind}", "device_hours", cells)
+        if len(names) > 1:
+            totals = {
+                arm: _hours_cell([p for p in found if p["unit"] == unit], "allocated")
+                for arm, found in pools.items()
+            }
+            yield SummaryRow(group, "all pools, allocated", "device_hours", totals)
+
+
+def _hours_cell(pools: list[Mapping[str, Any]], kind: str) -> Cell:
+    if not pools:
+        return Cell(NOT_MEASURED)  # this arm has no such pool: nothing is missing
+    values = [pool[f"{kind}_hours"] for pool in pools]
+    if None in values:
+        return Cell(NOT_MEASURED, str(pools[0]["reason"]))
+    return Cell(
+        hours_text(sum(value / max(pool["days"] or 1, 1) for value, pool in zip(values, pools, strict=True)))
+    )
+
+
+def hours_text(hours: float) -> str:
+    """Hours, and the same in the unit that fits: those of a compressed day are small."""
+    return f"{hours:.3g} h ({duration_text(hours * 3600)})"
+
+
+def _throughput_rows(arms: Mapping[str, Mapping[str, Any]]) -> Iterator[SummaryRow]:
+    labels = {
+        "offered": "offered during the day",
+        "sustained": "sustained during the day",
+        "nightly_inference": "nightly inference step",
+    }
+    for name, label in labels.items():
+        cells = {
+            arm: _figure_cell(content["images_per_second"][name], lambda value: f"{value:.1f}")
+            for arm, content in arms.items()
+        }
+        yield SummaryRow("Images per second", label, "throughput", cells)
+
+
+def _completeness_rows(arms: Mapping[str, Mapping[str, Any]]) -> Iterator[SummaryRow]:
+    labels = {
+        "offered_arrivals": "arrivals offered",
+        "distinct_keys": "distinct images (keys)",
+        "signals": "signals in the Hive table",
+        "dead_letter_arrivals": "dead letters, arrivals",
+        "dead_letter_keys": "dead letters, keys",
+        "lost_arrivals": "lost, arrivals",
+        "lost_keys": "lost, keys",
+        "duplicated_signals": "duplicated signals",
+    }
+    for name, label in labels.items():
+        cells = {arm: _count_cell(content["completeness"].get(name)) for arm, content in arms.items()}
+        yield SummaryRow("Completeness", label, "completeness", cells)
+
+
+def _work_rows(arms: Mapping[str, Mapping[str, Any]]) -> Iterator[SummaryRow]:
+    values: dict[str, tuple[str, Callable[[Mapping[str, Any]], Any]]] = {
+        "inferences": ("recomputed", lambda content: content["recomputed"].get("inferences")),
+        "images computed more than once": (
+            "recomputed",
+            lambda content: content["recomputed"].get("recomputed_keys"),
+        ),
+        "retries": ("retries", lambda content: content["retries"]["total"]),
+        "restarted processes": ("restarts", lambda content: content["restarts"]["total"]),
+    }
+    for label, (query, value) in values.items():
+        cells = {arm: _count_cell(value(content)) for arm, content in arms.items()}
+        yield SummaryRow("Work done", label, query, cells)
+
+
+def _agreement_rows(agreement: Mapping[str, Any], arms: list[str]) -> Iterator[SummaryRow]:
+    cells = {arm: Cell("reference" if i == 0 else NOT_MEASURED, "") for i, arm in enumerate(arms)}
+    if agreement["agrees"] is None:
+        cells = {arm: Cell(NOT_MEASURED, agreement["reason"]) for arm in arms}
+    for arm in arms[1:]:
+        pairs = [pair for pair in agreement["pairs"] if pair["contender"] == arm]
+        if pairs and agreement["agrees"] is not None:
+            verdict = "agrees" if all(pair["agrees"] for pair in pairs) else "DIFFERS"
+            compared = [pair["lowest_cosine"] for pair in pairs if pair["lowest_cosine"] is not None]
+            detail = f"cosine >= {min(compared):.6f}" if compared else "nothing compared"
+            cells[arm] = Cell(f"{verdict}, {detail}")
+    yield SummaryRow("Agreement", "Hive tables", "", cells)
+
+
+def reasons(rows: Sequence[SummaryRow]) -> list[str]:
+    """Why figures are missing: one sentence per group and reason, in order of reading."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for row in rows:
+        for arm, cell in row.cells.items():
+            if cell.reason:
+                found.setdefault((row.group, cell.reason), []).append(f"{row.label} {arm}")
+    return [f"{group}: {', '.join(labels)}: {reason}" for (group, reason), labels in found.items()]
+
+
+def _figure_cell(figure: Mapping[str, Any], text: Callable[[float], str]) -> Cell:
+    if figure["value"] is None:
+        return Cell(NOT_MEASURED, str(figure["reason"]))
+    return Cell(text(figure["value"]))
+
+
+def _count_cell(count: int | None) -> Cell:
+    return Cell(NOT_MEASURED, "not recorded") if count is None else Cell(f"{count:,}")
