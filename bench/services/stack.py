@@ -1,0 +1,163 @@
+"""Brings up every server that a run needs, or checks the external one that the configuration names."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+from bench.config import HarnessConfig, S3Config
+from bench.services.gss import start_gss
+from bench.services.jars import JDBC, KAFKA, S3PROXY, JarSet, jar
+from bench.services.kafka import KafkaServer, check_kafka
+from bench.services.metastore import create_metastore, drop_metastore
+from bench.services.postgres import PostgresServer, check_postgres, install_pgmq
+from bench.services.s3proxy import S3ProxyServer, check_s3
+from signals.architecture import S3Endpoint
+from signals.errors import LkbenchError
+from signals.process import ProcessGroup
+
+__all__ = ["Endpoints", "ServiceStack", "jar_sets", "start_gss"]
+
+LOCAL_SPARK_CORES = 2
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoints:
+    """Where everything is."""
+
+    kafka_bootstrap: str
+    kafka_options: dict[str, str]
+    s3: S3Endpoint  # its bucket exists
+    postgres_dsn: str  # PGMQ is installed
+    metastore_dsn: str  # the metastore's tables exist
+    jdbc_jar: Path
+    spark_master: str
+    spark_conf: dict[str, str]
+
+
+class ServiceStack:
+    """The servers of one run. A context manager; leaving it stops them and removes their data.
+
+    ``namespace`` (``[a-z][a-z0-9_]*``) keeps the run apart from others on external servers.
+    """
+
+    def __init__(
+        self, run_dir: Path, config: HarnessConfig, group: ProcessGroup, namespace: str = "lk"
+    ) -> None:
+        self._folder = run_dir / "services"
+        self._config, self._group, self._namespace = config, group, namespace
+        self._servers: list[KafkaServer | S3ProxyServer | PostgresServer] = []
+        self._external_metastore = ""  # URI of the server on which a database was made
+
+    def start(self, progress: Progress = lambda _: None) -> Endpoints:
+        """Start all servers, side by side. Returns when each has answered.
+
+        Raises ServiceError naming the server and its log, or MissingRequirement.
+        """
+        progress("starting " + ", ".join(self._own()) if self._own() else "checking external servers")
+        self._folder.mkdir(parents=True, exist_ok=True)
+        with ThreadPoolExecutor(3, thread_name_prefix="services") as pool:
+            kafka = pool.submit(self._start_kafka)
+            s3 = pool.submit(self._start_s3)
+            postgres = pool.submit(self._start_postgres)
+            try:
+                for future in as_completed((kafka, s3, postgres)):
+                    future.result()
+            except BaseException:
+                self._group.stop()  # or the others would be waited for
+                raise
+        dsn, metastore_dsn = postgres.result()
+        progress("servers are up")
+        cores = min(LOCAL_SPARK_CORES, os.cpu_count() or 1)
+        return Endpoints(
+            kafka_bootstrap=kafka.result(),
+            kafka_options=dict(self._config.kafka.options),
+            s3=s3.result(),
+            postgres_dsn=dsn,
+            metastore_dsn=metastore_dsn,
+            jdbc_jar=jar(JDBC, "postgresql"),
+            spark_master=self._config.spark.master or f"local[{cores}]",
+            spark_conf=dict(self._config.spark.conf),
+        )
+
+    def stop(self) -> None:
+        """Stop the servers and remove their data; logs stay. Never raises."""
+        if self._external_metastore:
+            with contextlib.suppress(LkbenchError):  # that server may be gone; it is not ours to mend
+                drop_metastore(self._external_metastore, self._metastore_name)
+        for server in reversed(self._servers):
+            server.stop()
+        self._servers.clear()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def __enter__(self) -> ServiceStack:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    @property
+    def _metastore_name(self) -> str:
+        return f"{self._namespace}_metastore"
+
+    def _own(self) -> list[str]:
+        external = {
+            "Kafka": self._config.kafka.bootstrap,
+            "S3Proxy": self._config.s3.endpoint,
+            "PostgreSQL": self._config.postgres.dsn,
+        }
+        return [name for name, address in external.items() if not address]
+
+    def _start_kafka(self) -> str:
+        external = self._config.kafka
+        if external.bootstrap:
+            check_kafka(external.bootstrap, external.options)
+            return external.bootstrap
+        server = KafkaServer(self._group, self._folder / "kafka")
+        self._servers.append(server)
+        return server.start()
+
+    def _start_s3(self) -> S3Endpoint:
+        if self._config.s3.endpoint:
+            endpoint = _external_endpoint(self._config.s3)
+            check_s3(endpoint)
+            return endpoint
+        server = S3ProxyServer(self._group, self._folder / "s3proxy")
+        self._servers.append(server)
+        return server.start(bucket=self._namespace.replace("_", "-"))
+
+    def _start_postgres(self) -> tuple[str, str]:
+        dsn = self._config.postgres.dsn
+        if dsn:
+            check_postgres(dsn)
+        else:
+            server = PostgresServer(self._group, self._folder / "postgres")
+            self._servers.append(server)
+            dsn = server.start()
+        install_pgmq(dsn)
+        if self._config.postgres.dsn:
+            self._external_metastore = dsn
+        return dsn, create_metastore(dsn, self._metastore_name)
+
+
+def jar_sets(config: HarnessConfig) -> list[JarSet]:
+    """What has to be fetched for the servers that the harness starts itself, and for Spark."""
+    needed = [JDBC]
+    if not config.s3.endpoint or not config.kafka.bootstrap:
+        needed.append(S3PROXY)  # Kafka borrows its logging
+    if not config.kafka.bootstrap:
+        needed.append(KAFKA)
+    return needed
+
+
+def _external_endpoint(s3: S3Config) -> S3Endpoint:
+    return S3Endpoint(s3.endpoint, s3.access_key, s3.secret_key, s3.bucket, s3.secure, s3.region)

@@ -1,0 +1,57 @@
+"""Prepares everything that a run needs and that can be kept: a second run finds it in the cache."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.config import HarnessConfig
+from bench.images import load_dataset
+from bench.services.jars import fetch_jars
+from bench.services.java import find_java
+from bench.services.metastore_schema import prepare_metastore_schema
+from bench.services.stack import jar_sets
+from signals.efficientnet import build_model
+from signals.model import Model
+
+DEFAULT_DATASET = "crops"
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What was prepared."""
+
+    model_dir: Path
+
+
+def prepare(config: HarnessConfig, progress: Progress) -> Prepared:
+    """Fetch the servers, build the model, cut the images, make the metastore's schema; as far as missing.
+
+    Raises MissingRequirement (no Java, no network), ServiceError or ConfigurationError (the user's model).
+    """
+    find_java()  # Spark needs it even where all servers are external
+    with ThreadPoolExecutor(3, thread_name_prefix="setup") as pool:
+        servers = pool.submit(prepare_servers, config, progress)
+        model = pool.submit(prepare_model, config, progress)
+        images = pool.submit(load_dataset, DEFAULT_DATASET, progress)
+        for future in as_completed((servers, model, images)):
+            future.result()
+    return Prepared(model_dir=model.result())
+
+
+def prepare_servers(config: HarnessConfig, progress: Progress) -> None:
+    """Fetch the Java servers and make the metastore's schema."""
+    fetch_jars(jar_sets(config), progress)
+    prepare_metastore_schema(progress)
+
+
+def prepare_model(config: HarnessConfig, progress: Progress) -> Path:
+    """Folder of the configured model, checked, or of the built-in one, built unless it is cached."""
+    if not config.model.path:
+        progress("preparing the model")
+        return build_model()
+    Model.load(Path(config.model.path))
+    return Path(config.model.path)
