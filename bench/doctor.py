@@ -124,8 +124,8 @@ def _disk() -> Check:
     advice = ""
     if short:
         advice = (
-            f"{MINIMUM_FREE_BYTES // _GIB} GiB are needed in {', '.join(short)}; LKBENCH_CACHE moves the cache, "
-            "--output the runs, TMPDIR the temporary folder"
+            f"{MINIMUM_FREE_BYTES // _GIB} GiB are needed in {', '.join(short)}; LKBENCH_CACHE moves the "
+            "cache, --output the runs, TMPDIR the temporary folder"
         )
     return Check("disk", not short, ", ".join(found), advice)
 

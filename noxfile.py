@@ -1,0 +1,139 @@
+"""Entry points of a checkout: ``nox -s bench`` runs the main job, ``nox -s tests`` checks everything.
+
+All sessions share one environment, ``.nox/env``, made from ``requirements.lock``. What is downloaded stays in
+caches outside the checkout, so that a second run, also of a fresh clone, needs no network.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+import nox
+
+ROOT = Path(__file__).parent
+sys.path.insert(0, str(ROOT))
+
+from signals.cache import cache_dir  # noqa: E402 (the checkout is not installed where nox runs)
+
+WINDOWS = sys.platform == "win32"
+BIN = "Scripts" if WINDOWS else "bin"
+TOOLS = cache_dir() / "tools"
+ENVIRONMENT = ROOT / ".nox" / "env"
+LOCK = ROOT / "requirements.lock"
+STAMP = ENVIRONMENT / "lkbench.stamp"
+UV_REQUIREMENT = "uv>=0.8,<1"
+
+nox.needs_version = ">=2024.4.15"
+nox.options.sessions = ["bench"]
+nox.options.default_venv_backend = "none"
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Set up, then run both architectures and compare them. Options after -- go to ``lkbench run``."""
+    prepare(session)
+    run(session, "lkbench", "setup")
+    run(session, "lkbench", "run", *session.posargs)
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """Lint, types, layers, unit, integration and end-to-end tests."""
+    prepare(session)
+    check_style(session)
+    pytest(session, "tests/unit")
+    run(session, "lkbench", "setup")
+    pytest(session, "tests/integration")
+    pytest(session, "tests/end_to_end")
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Style, types and layers."""
+    prepare(session)
+    check_style(session)
+
+
+@nox.session
+def unit(session: nox.Session) -> None:
+    """Unit tests: seconds, no services. Options after -- go to pytest."""
+    prepare(session)
+    pytest(session, "tests/unit", *session.posargs)
+
+
+@nox.session
+def integration(session: nox.Session) -> None:
+    """Tests against real services, which they start. Options after -- go to pytest."""
+    prepare(session)
+    run(session, "lkbench", "setup")
+    pytest(session, "tests/integration", *session.posargs)
+
+
+@nox.session
+def gpu(session: nox.Session) -> None:
+    """The tests that need a CUDA device."""
+    prepare(session)
+    run(session, "lkbench", "setup")
+    run(session, "pytest", "tests", "-m", "gpu", *session.posargs)
+
+
+def check_style(session: nox.Session) -> None:
+    """Ruff, mypy, import-linter."""
+    run(session, "ruff", "check", ".")
+    run(session, "ruff", "format", "--check", ".")
+    run(session, "mypy")
+    run(session, "lint-imports")
+
+
+def pytest(session: nox.Session, folder: str, *arguments: str) -> None:
+    """The tests of one folder, less those that need a GPU."""
+    run(session, "pytest", folder, "-m", "not gpu", *arguments)
+
+
+def run(session: nox.Session, program: str, *arguments: str) -> None:
+    """Run a program of the environment."""
+    session.run(str(ENVIRONMENT / BIN / program), *arguments, external=True)
+
+
+def prepare(session: nox.Session) -> None:
+    """Make the environment from the lock file and install the checkout in it, unless that was done before."""
+    if sys.version_info < (3, 11):
+        session.error(f"Python 3.11 or newer is needed, nox runs on {sys.version.split()[0]}")
+    inputs = [sys.version.encode(), LOCK.read_bytes(), (ROOT / "pyproject.toml").read_bytes()]
+    wanted = hashlib.sha256(b"\0".join(inputs)).hexdigest()
+    if STAMP.exists() and STAMP.read_text() == wanted:
+        return
+    uv = str(bootstrap_uv(session))
+    python = str(ENVIRONMENT / BIN / "python")
+    session.run(uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(ENVIRONMENT), external=True)
+    sync = ["pip", "sync", "--quiet", "--require-hashes", "--python", python, str(LOCK)]
+    if subprocess.run([uv, *sync, "--offline"], capture_output=True).returncode != 0:
+        session.log("fetching the packages that requirements.lock names; later runs take them from a cache")
+        session.run(uv, *sync, external=True)
+    install = [
+        "pip",
+        "install",
+        "--quiet",
+        "--offline",
+        "--no-deps",
+        "--no-build-isolation",
+        "--python",
+        python,
+    ]
+    session.run(uv, *install, "--editable", str(ROOT), external=True)
+    STAMP.write_text(wanted)
+
+
+def bootstrap_uv(session: nox.Session) -> Path:
+    """The uv of the tools environment in the cache, which is made with pip the first time."""
+    uv = TOOLS / BIN / ("uv.exe" if WINDOWS else "uv")
+    if not uv.exists():
+        session.log(f"installing {UV_REQUIREMENT} in {TOOLS}")
+        venv.create(TOOLS, with_pip=True)
+        pip = [str(TOOLS / BIN / "python"), "-m", "pip", "install", "--quiet", UV_REQUIREMENT]
+        session.run(*pip, external=True)
+    return uv
