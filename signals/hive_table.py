@@ -107,20 +107,30 @@ def verify_partition(path: Path, expected_rows: int | None = None) -> int:
     """
     if not path.is_dir():
         raise PipelineError(f"partition {path} was not written")
-    dataset = _dataset(path)
-    if dataset.files and not _same_types(dataset.schema):
-        raise PipelineError(f"partition {path} has the schema\n{dataset.schema}\ninstead of\n{HIVE_SCHEMA}")
-    if not dataset.files:
-        rows = 0
-    else:
-        keys = dataset.to_table(columns=list(KEY_COLUMNS))
-        rows = keys.num_rows
-        distinct = keys.group_by(list(KEY_COLUMNS)).aggregate([]).num_rows
-        if distinct != rows:
-            raise PipelineError(f"partition {path} has {rows} rows but only {distinct} distinct keys")
+    try:
+        rows = _verified_rows(path)
+    except (pa.ArrowException, OSError) as error:
+        raise PipelineError(f"partition {path} can't be read: {error}") from error
     if expected_rows is not None and rows != expected_rows:
         raise PipelineError(f"partition {path} has {rows} rows, it should have {expected_rows}")
     return rows
+
+
+def _verified_rows(path: Path) -> int:
+    dataset = _dataset(path)
+    if not dataset.files:
+        return 0
+    for fragment in dataset.get_fragments():  # the data set's own schema is only that of its first file
+        if not _same_types(fragment.physical_schema):
+            raise PipelineError(
+                f"partition file {fragment.path} has the schema\n{fragment.physical_schema}\n"
+                f"instead of\n{HIVE_SCHEMA}"
+            )
+    keys = dataset.to_table(columns=list(KEY_COLUMNS))
+    distinct = keys.group_by(list(KEY_COLUMNS)).aggregate([]).num_rows
+    if distinct != keys.num_rows:
+        raise PipelineError(f"partition {path} has {keys.num_rows} rows but only {distinct} distinct keys")
+    return int(keys.num_rows)
 
 
 def read_partition(location: str, columns: Sequence[str] | None = None) -> pa.Table:

@@ -102,6 +102,12 @@ class ObjectStore:
         """Close the connections."""
         self._http.clear()
 
+    def __enter__(self) -> ObjectStore:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def _call(self, operation: Callable[[], _T]) -> _T:
         try:
             return operation()

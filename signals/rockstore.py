@@ -96,6 +96,8 @@ class Rockstore:
 
         The files are copied: the step that made them can be repeated.
         """
+        if not sst_paths:
+            return
         with _rocksdb(self.path):
             self._db.ingest_external_file([str(path) for path in sst_paths])
 

@@ -1,0 +1,223 @@
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from signals.architecture import RunContext, S3Endpoint
+from signals.errors import ConfigurationError, PipelineError
+from signals.hive import (
+    HIVE_SCHEMA,
+    add_partition_sql,
+    create_database_sql,
+    create_table_sql,
+    partition_dir,
+    publish_partition,
+    read_partition,
+    set_location_sql,
+    spark_conf,
+    verify_partition,
+)
+
+
+def rows(count: int, first: int = 0) -> pa.Table:
+    return pa.Table.from_pylist(
+        [
+            {
+                "image_signature": f"{first + number:032x}",
+                "signal": "visual_embedding",
+                "version": 1,
+                "pipeline": "crawled",
+                "shape": [2],
+                "values": b"\0" * 8,
+                "model_sha256": "ab" * 32,
+            }
+            for number in range(count)
+        ],
+        schema=HIVE_SCHEMA,
+    )
+
+
+@pytest.fixture
+def partition(tmp_path: Path) -> Path:
+    # Folder names that Parquet readers skip when they list files must not matter above the partition.
+    path = partition_dir(tmp_path / ".cache" / "_run", "pins", 3, "a1")
+    path.mkdir(parents=True)
+    return path
+
+
+class Metastore:
+    """Keeps the statements; knows whether the partition exists."""
+
+    def __init__(self, exists: bool) -> None:
+        self.exists = exists
+        self.changes: list[str] = []
+
+    def sql(self, statement: str) -> Any:
+        if not statement.startswith("SHOW"):
+            self.changes.append(statement)
+        return self
+
+    def collect(self) -> list[str]:
+        return ["galaxy=pins/day=3"] if self.exists else []
+
+
+@pytest.mark.parametrize(("exists", "statement"), [(False, add_partition_sql), (True, set_location_sql)])
+def test_publishing_is_one_change(partition: Path, exists: bool, statement: Callable[..., str]) -> None:
+    pq.write_table(rows(5), partition / "part-0.parquet")
+    pq.write_table(rows(5, first=5), partition / "part-1.parquet")
+    metastore = Metastore(exists)
+
+    assert publish_partition(metastore.sql, "lam", "pins", 3, partition, 10) == 10
+    assert metastore.changes == [statement("lam", "pins", 3, partition)]
+
+
+@pytest.mark.parametrize(
+    ("tables", "complaint"),
+    [
+        ([rows(4)], "4 rows, it should have 5"),
+        ([], "0 rows, it should have 5"),
+        ([rows(3), rows(2, first=2)], "5 rows but only 4 distinct"),
+        ([rows(5).drop_columns(["shape"])], "schema"),
+        ([rows(5).set_column(2, "version", pa.array([1] * 5, pa.int64()))], "schema"),
+        ([rows(4), rows(1, first=4).rename_columns([*HIVE_SCHEMA.names[:-1], "model"])], "schema"),
+        ([rows(5).set_column(4, "shape", pa.array([[2]] * 5, pa.list_(pa.int64())))], "schema"),
+    ],
+)
+def test_a_partition_that_is_wrong_is_not_published(
+    partition: Path, tables: list[pa.Table], complaint: str
+) -> None:
+    for number, table in enumerate(tables):
+        pq.write_table(table, partition / f"part-{number}.parquet")
+    metastore = Metastore(False)
+
+    with pytest.raises(PipelineError, match=complaint):
+        publish_partition(metastore.sql, "lam", "pins", 3, partition, 5)
+    assert metastore.changes == []
+
+
+def test_damaged_and_missing_partitions_are_not_published(partition: Path) -> None:
+    (partition / "part-0.parquet").write_bytes(b"PAR1 but not really")
+    with pytest.raises(PipelineError, match="can't be read"):
+        verify_partition(partition)
+    with pytest.raises(PipelineError, match="not written"):
+        verify_partition(partition.with_name("run-none"))
+
+
+def test_what_writers_choose_freely_is_accepted(partition: Path) -> None:
+    """The name of a list's element, and whether a column may be null."""
+    shape = pa.field("shape", pa.list_(pa.field("element", pa.int32())))
+    schema = HIVE_SCHEMA.set(4, shape).set(0, HIVE_SCHEMA.field(0).with_nullable(False))
+    pq.write_table(rows(5).cast(schema), partition / "part-0.parquet")
+
+    assert verify_partition(partition, 5) == 5
+    assert read_partition(str(partition)).schema.equals(HIVE_SCHEMA)
+
+
+def test_reading_back(partition: Path) -> None:
+    pq.write_table(rows(5), partition / "part-0.parquet", compression="zstd")
+    (partition / "_SUCCESS").touch()
+    (partition / ".part-0.parquet.crc").write_bytes(b"crc")
+
+    assert read_partition(f"file:{partition}").equals(rows(5))
+    assert read_partition(f"file://{partition}", ["version", "signal"]).column_names == ["version", "signal"]
+    query = f"SELECT count(*), min(galaxy), min(day) FROM read_parquet('{partition}/*.parquet')"
+    assert duckdb.sql(query).fetchall() == [(5, "pins", 3)]
+
+
+def test_a_partition_without_rows_has_the_schema(partition: Path) -> None:
+    assert verify_partition(partition, 0) == 0
+    assert read_partition(str(partition)).schema.equals(HIVE_SCHEMA)
+
+
+@pytest.mark.parametrize("location", ["s3://bucket/x", "file://host/x"])
+def test_a_location_elsewhere_is_refused(location: str) -> None:
+    with pytest.raises(ConfigurationError):
+        read_partition(location)
+
+
+def test_a_location_that_is_gone_is_an_error_not_an_empty_table(tmp_path: Path) -> None:
+    with pytest.raises(PipelineError):
+        read_partition(f"file:{tmp_path}/nothing")
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: create_table_sql("lam; DROP TABLE x"),
+        lambda: create_table_sql("`lam`"),
+        lambda: create_database_sql("", Path("/w")),
+        lambda: add_partition_sql("lam", "pins'", 0, Path("/w")),
+        lambda: add_partition_sql("lam", "pins", -1, Path("/w")),
+        lambda: add_partition_sql("lam", "pins", "0", Path("/w")),  # type: ignore[arg-type]
+        lambda: set_location_sql("lam", "pins", 0, Path("/w'/x")),
+        lambda: partition_dir(Path("/w"), "../pins", 0, "a"),
+        lambda: partition_dir(Path("/w"), "pins", 0, "a/.."),
+        lambda: partition_dir(Path("/w"), "pins", 0, ""),
+    ],
+)
+def test_what_could_break_out_of_a_statement_or_folder_is_refused(make: Callable[[], object]) -> None:
+    with pytest.raises(ConfigurationError):
+        make()
+
+
+def test_attempts_have_directories_of_their_own(tmp_path: Path) -> None:
+    assert partition_dir(tmp_path, "pins", 0, "a1") != partition_dir(tmp_path, "pins", 0, "a2")
+
+
+def context(folder: Path, metastore_dsn: str, spark_conf: dict[str, str] | None = None) -> RunContext:
+    return RunContext(
+        run_id="run",
+        arm="lambda",
+        replicate=0,
+        namespace="run_lambda_0",
+        run_dir=folder,
+        arm_dir=folder / "arm",
+        kafka_bootstrap="",
+        s3=S3Endpoint("127.0.0.1:1", "", "", ""),
+        postgres_dsn="",
+        metastore_dsn=metastore_dsn,
+        gss_host="127.0.0.1",
+        gss_port=1,
+        rpc_token="",
+        day_seconds=60,
+        model_dir=folder,
+        jdbc_jar="/jars/postgresql.jar",
+        spark_conf=spark_conf or {},
+    )
+
+
+def test_spark_is_bound_to_loopback_and_the_password_stays_off_the_command_line(tmp_path: Path) -> None:
+    run = context(tmp_path, "postgresql://user:p%3Css%26@127.0.0.1:5433/metastore")
+
+    conf = spark_conf(run)
+
+    assert conf["spark.driver.bindAddress"] == conf["spark.driver.host"] == "127.0.0.1"
+    assert conf["spark.ui.enabled"] == "false"
+    url = "jdbc:postgresql://127.0.0.1:5433/metastore"
+    assert conf["spark.hadoop.javax.jdo.option.ConnectionURL"] == url
+    assert not any("p<ss&" in value or "p%3Css" in value for value in conf.values())
+    jar, hive_conf = conf["spark.driver.extraClassPath"].split(os.pathsep)
+    assert jar == "/jars/postgresql.jar"
+    site = Path(hive_conf) / "hive-site.xml"
+    assert "<value>p&lt;ss&amp;</value>" in site.read_text()
+    assert site.stat().st_mode & 0o777 == 0o600
+
+
+def test_the_users_spark_settings_win_and_add_to_the_class_path(tmp_path: Path) -> None:
+    mine = {"spark.sql.shuffle.partitions": "400", "spark.jars": "/my.jar"}
+    conf = spark_conf(context(tmp_path, "postgresql://u:p@db/metastore", mine))
+
+    assert conf["spark.sql.shuffle.partitions"] == "400"
+    assert conf["spark.jars"] == "/jars/postgresql.jar,/my.jar"
+
+
+def test_a_metastore_behind_a_unix_socket_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="Unix socket"):
+        spark_conf(context(tmp_path, "postgresql:///metastore?host=/run/pg"))
