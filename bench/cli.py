@@ -26,7 +26,7 @@ from bench.run import Run, RunSettings, latest_run
 from bench.workload import Workload
 from signals.errors import ConfigurationError, LkbenchError
 
-OUTPUT = Path("runs")
+DEFAULTS = RunSettings()
 
 config_option = click.option(
     "--config",
@@ -38,7 +38,7 @@ run_argument = click.argument("run", default="latest")
 output_option = click.option(
     "--output",
     type=click.Path(path_type=Path),
-    default=OUTPUT,
+    default=DEFAULTS.output,
     show_default=True,
     help="Folder that holds the run folders.",
 )
@@ -77,13 +77,13 @@ def cli() -> None:
 @cli.command()
 @click.option(
     "--images",
-    default=RunSettings.images,
+    default=DEFAULTS.images,
     show_default=True,
     help="A data set by name (see `lkbench datasets`) or a folder of your own images.",
 )
-@click.option("--workload", default=RunSettings.workload, show_default=True, help="Name, or a TOML file.")
-@click.option("--seed", default=RunSettings.seed, show_default=True, help="Seed of the schedule.")
-@click.option("--days", default=RunSettings.days, show_default=True, help="Compressed days per replicate.")
+@click.option("--workload", default=DEFAULTS.workload, show_default=True, help="Name, or a TOML file.")
+@click.option("--seed", default=DEFAULTS.seed, show_default=True, help="Seed of the schedule.")
+@click.option("--days", default=DEFAULTS.days, show_default=True, help="Compressed days per replicate.")
 @click.option(
     "--day",
     "day_seconds",
@@ -93,14 +93,14 @@ def cli() -> None:
 )
 @click.option(
     "--rate",
-    default=RunSettings.rate_per_second,
+    default=DEFAULTS.rate_per_second,
     show_default=True,
     help="Mean arrivals per second.",
 )
-@click.option("--replicates", default=RunSettings.replicates, show_default=True, help="Repeats of each arm.")
+@click.option("--replicates", default=DEFAULTS.replicates, show_default=True, help="Repeats of each arm.")
 @click.option(
     "--arms",
-    default=",".join(RunSettings.arms),
+    default=",".join(DEFAULTS.arms),
     show_default=True,
     help="Architectures to run, in order.",
 )

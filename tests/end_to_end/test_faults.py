@@ -1,0 +1,141 @@
+"""Kill -9 of every kind of worker with work in flight, on external servers; kill -9 of the driver; Ctrl-C."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import duckdb
+import orjson
+import psutil
+import pytest
+
+from tests.end_to_end.conftest import (
+    LKBENCH,
+    CommandLineRun,
+    lkbench,
+    processes_mentioning,
+    wait_until,
+)
+
+pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(900)]
+StartRun = Callable[..., CommandLineRun]
+
+
+def online_available(run: CommandLineRun, arm: str) -> int:
+    path = run.run_dir / "arms" / f"{arm}-1" / "online_client.json"
+    return int(orjson.loads(path.read_bytes())["available"]) if path.exists() else 0
+
+
+def kill_one(run: CommandLineRun, module: str) -> None:
+    wait_until(lambda: run.processes(module), 120, run.popen)
+    run.processes(module)[0].kill()
+
+
+def sql(run_dir: Path, query: str) -> list[tuple]:  # type: ignore[type-arg]
+    with duckdb.connect() as connection:
+        connection.execute(f"create view events as select * from '{run_dir}/ledger/events.parquet'")
+        return connection.execute(query).fetchall()
+
+
+def test_killed_workers_lose_nothing_on_external_servers(start_run: StartRun, tmp_path: Path) -> None:
+    servers = subprocess.Popen(
+        [*LKBENCH, "services", "--output", str(tmp_path / "servers")],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert servers.stdout is not None
+        lines = [servers.stdout.readline()]
+        while "dsn" not in lines[-1]:
+            assert servers.poll() is None, servers.communicate()
+            lines.append(servers.stdout.readline())
+        config = tmp_path / "external.toml"
+        config.write_text("".join(lines))
+
+        run = start_run("--config", str(config), "--day", "20s", "--rate", "20", "--seed", "3")
+        wait_until(lambda: online_available(run, "lambda") > 80, 180, run.popen)
+        assert not run.processes("kafka.Kafka")  # its own servers were not started
+        kill_one(run, "lambda_pipeline.online.worker")
+        wait_until(lambda: online_available(run, "lambda") > 200, 60, run.popen)
+        kill_one(run, "lambda_pipeline.online.inference_service")
+        # The nightly pool is at work as soon as it has written a first output.
+        kill_one(run, "lambda_pipeline.offline.gpu_worker")
+        wait_until(lambda: online_available(run, "kappa") > 80, 240, run.popen)
+        kill_one(run, "kappa_pipeline.app")
+        out, err = run.wait(300)
+        assert run.popen.returncode in (0, 6), out + err
+
+        verified = lkbench("verify", str(run.run_dir))
+        assert verified.returncode == 0, verified.stdout
+        restarted = sql(run.run_dir, "select arm, process from events where stage = 'process_restarted'")
+        assert {arm for arm, _ in restarted} == {"lambda", "kappa"}
+        result = orjson.loads((run.run_dir / "result.json").read_bytes())
+        for arm in ("lambda", "kappa"):
+            completeness = result["arms"][arm]["completeness"]
+            assert completeness["lost"] == 0
+            assert completeness["duplicated"] == 0
+    finally:
+        servers.send_signal(signal.SIGINT)
+        servers.communicate(timeout=60)
+    assert servers.returncode == 130
+    assert not processes_mentioning(str(tmp_path))
+
+
+def test_no_process_outlives_a_killed_driver(start_run: StartRun) -> None:
+    run = start_run("--day", "30s")
+    wait_until(lambda: online_available(run, "lambda") > 20, 180, run.popen)
+    assert len(run.processes()) >= 4
+    own = psutil.Process(run.popen.pid).children(recursive=True)
+    assert own
+    os.kill(run.popen.pid, signal.SIGKILL)
+    run.popen.communicate()
+    wait_until(lambda: not any(p.is_running() and p.status() != "zombie" for p in own if p.is_running()), 10)
+    wait_until(lambda: not run.processes(), 10)
+
+
+def test_ctrl_c_stops_everything_and_marks_the_run_as_aborted(start_run: StartRun) -> None:
+    run = start_run("--day", "30s")
+    wait_until(lambda: online_available(run, "lambda") > 20, 180, run.popen)
+    own = psutil.Process(run.popen.pid).children(recursive=True)
+    run.popen.send_signal(signal.SIGINT)
+    _, err = run.wait(60)
+    assert run.popen.returncode == 130, err
+    assert run.manifest()["status"] == "aborted"
+    assert not [p for p in own if p.is_running()]
+    assert (run.run_dir / "ledger" / "events.parquet").exists()
+
+
+def test_a_dying_service_fails_the_run_and_names_itself(start_run: StartRun) -> None:
+    run = start_run("--day", "30s")
+    wait_until(lambda: online_available(run, "lambda") > 20, 180, run.popen)
+    run.processes("kafka.Kafka")[0].kill()
+    _, err = run.wait(90)
+    assert run.popen.returncode == 4, err
+    assert "kafka" in err
+    assert ".log" in err
+    assert run.manifest()["status"] == "failed"
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "message"),
+    [
+        (["--images", "{empty}"], 2, "image"),
+        (["--images", "no-such-data-set"], 2, "crops"),
+        (["--arms", "lambda,zeta"], 2, "kappa"),
+        (["--workload", "none"], 2, "mixed"),
+        (["--day", "soon"], 2, "30s"),
+        (["--config", "{missing}"], 2, "missing.toml"),
+    ],
+)
+def test_bad_input_is_one_clear_line(tmp_path: Path, options: list[str], code: int, message: str) -> None:
+    (tmp_path / "empty").mkdir()
+    filled = [o.format(empty=tmp_path / "empty", missing=tmp_path / "missing.toml") for o in options]
+    done = lkbench("run", "--output", str(tmp_path / "runs"), *filled)
+    assert done.returncode == code, done.stderr
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr

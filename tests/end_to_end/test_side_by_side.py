@@ -1,0 +1,208 @@
+"""The main job on a user's own folder: good photos, a cat, a copy, and every kind of bad file."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+import orjson
+import pytest
+from skimage.data import data_dir
+
+from bench.corrupt_images import corrupt_images
+from bench.images import load_dataset
+from signals.image import image_signature
+from signals.record import record_key
+from tests.end_to_end.conftest import lkbench
+
+pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(600)]
+CAT_CLASSES = range(281, 286)  # ImageNet: tabby, tiger cat, Persian, Siamese, Egyptian cat
+GOOD_IMAGES = 40
+
+
+@dataclass
+class Finished:
+    run_dir: Path
+    images: Path
+    process: subprocess.CompletedProcess[str]
+
+    @property
+    def result(self) -> dict:  # type: ignore[type-arg]
+        return orjson.loads((self.run_dir / "result.json").read_bytes())
+
+    def sql(self, query: str) -> list[tuple]:  # type: ignore[type-arg]
+        events = self.run_dir / "ledger" / "events.parquet"
+        with duckdb.connect() as connection:
+            connection.execute(f"create view events as select * from '{events}'")
+            return connection.execute(query).fetchall()
+
+    def partitions(self, arm: str) -> list[dict]:  # type: ignore[type-arg]
+        found = orjson.loads((self.run_dir / "arms" / f"{arm}-1" / "partitions.json").read_bytes())
+        return [{**p, "location": self.run_dir / p["location"]} for p in found]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    folder = tmp_path_factory.mktemp("run")
+    images = folder / "photos"
+    images.mkdir()
+    for image in load_dataset("crops").images[:GOOD_IMAGES]:
+        shutil.copy(image.path, images / image.path.name)
+    shutil.copy(Path(data_dir) / "chelsea.png", images / "cat.png")
+    shutil.copy(images / "cat.png", images / "the same cat.png")
+    for sample in corrupt_images():
+        (images / sample.name).write_bytes(sample.data)
+    process = lkbench(
+        "run", "--images", str(images), "--output", str(folder / "runs"), "--seed", "7", timeout_seconds=500
+    )
+    assert process.returncode == 0, process.stdout + process.stderr
+    (run_dir,) = (folder / "runs").iterdir()
+    return Finished(run_dir, images, process)
+
+
+def distinct_signatures(finished: Finished) -> set[str]:
+    return {image_signature(path.read_bytes()) for path in finished.images.iterdir()}
+
+
+def test_every_distinct_image_is_a_signal_or_a_dead_letter_for_both_consumers(finished: Finished) -> None:
+    offered = set(finished.sql("select distinct image_signature from events where stage = 'arrival'"))
+    assert {signature for (signature,) in offered} == distinct_signatures(finished)
+    for arm in ("lambda", "kappa"):
+        arrivals = f"from events where arm = '{arm}' and stage = 'arrival'"
+        keys = set(finished.sql(f"select distinct galaxy, image_signature {arrivals}"))
+        dead = set(
+            finished.sql(
+                f"select distinct galaxy, image_signature from events where arm = '{arm}' "
+                "and stage = 'dead_letter' and path in ('online', 'stream')"
+            )
+        )
+        for stage in ("available_online", "available_batch"):
+            available = set(
+                finished.sql(
+                    f"select distinct galaxy, image_signature from events where arm = '{arm}' "
+                    f"and stage = '{stage}' and outcome = 'ok'"
+                )
+            )
+            assert available | dead == keys
+            assert not available & dead
+    assert finished.result["validity"]["valid"]
+
+
+def test_both_arms_give_every_bad_file_the_expected_verdict(finished: Finished) -> None:
+    expected = {image_signature(s.data): s.reason for s in corrupt_images()}
+    for arm in ("lambda", "kappa"):
+        rows = finished.sql(
+            f"select distinct image_signature, split_part(detail, ':', 1) from events where arm = '{arm}' "
+            "and stage = 'dead_letter'"
+        )
+        assert dict(rows) == {s: reason for s, reason in expected.items() if reason}
+        assert len(rows) == len(dict(rows))
+
+
+def test_the_cat_is_a_cat_through_each_full_path(finished: Finished) -> None:
+    cat = image_signature((finished.images / "cat.png").read_bytes())
+    for arm in ("lambda", "kappa"):
+        found = 0
+        for partition in finished.partitions(arm):
+            rows = duckdb.sql(
+                f"select values from '{partition['location']}/*.parquet' "
+                f"where image_signature = '{cat}' and signal = 'top5_classes'"
+            ).fetchall()
+            for (values,) in rows:
+                top = memoryview(values).cast("f")
+                assert int(top[0]) in CAT_CLASSES
+                found += 1
+        assert found
+
+
+def test_lambda_starts_and_stops_its_nightly_pool_and_kappa_dumps_without_a_device(
+    finished: Finished,
+) -> None:
+    pool = finished.sql("select distinct stage from events where arm = 'lambda' and pool = 'nightly'")
+    assert {"device_provisioned", "device_busy", "device_released"} <= {stage for (stage,) in pool}
+    ((start, end),) = finished.sql(
+        "select min(start_ns), max(end_ns) from events where arm = 'kappa' and path = 'dump' and stage = 'step'"
+    )
+    assert start < end
+    assert finished.sql("select distinct pool from events where arm = 'kappa' and pool <> ''") == [
+        ("stream",)
+    ]
+    (after_watermark,) = finished.sql(
+        "select max(end_ns) from events where arm = 'kappa' and detail = 'dump.watermark'"
+    )[0]
+    assert finished.sql(
+        f"select count(*) from events where arm = 'kappa' and stage = 'device_busy' and start_ns > {after_watermark}"
+    ) == [(0,)]
+
+
+def test_nightly_steps_run_one_after_the_other(finished: Finished) -> None:
+    steps = finished.sql(
+        "select detail, start_ns, end_ns from events where arm = 'lambda' and stage = 'step' order by start_ns"
+    )
+    names = [name for name, _, _ in steps]
+    assert [n[:5] for n in names if n[:5] in ("step1", "step2", "step6", "step7", "step8", "step9")] == [
+        "step1",
+        "step2",
+        "step6",
+        "step7",
+        "step8",
+        "step9",
+    ]
+
+
+def test_partitions_are_the_same_table_in_both_arms(finished: Finished) -> None:
+    def described(arm: str) -> dict[tuple[str, int], tuple[list[tuple], list[tuple]]]:  # type: ignore[type-arg]
+        return {
+            (p["galaxy"], p["day"]): (
+                duckdb.sql(f"describe select * from '{p['location']}/*.parquet'").fetchall(),
+                duckdb.sql(
+                    f"select image_signature, signal, version from '{p['location']}/*.parquet' order by all"
+                ).fetchall(),
+            )
+            for p in finished.partitions(arm)
+        }
+
+    assert described("lambda") == described("kappa")
+    assert described("lambda")
+
+
+def test_table_json_and_ledger_tell_the_same_numbers(finished: Finished) -> None:
+    verified = lkbench("verify", str(finished.run_dir))
+    assert verified.returncode == 0, verified.stdout
+    reported = lkbench("report", str(finished.run_dir))
+    assert reported.returncode == 0, reported.stderr
+    for arm in ("lambda", "kappa"):
+        ((median, n),) = finished.sql(
+            f"""
+            with first as (select galaxy, image_signature, min(start_ns) as scheduled_ns from events
+                           where arm = '{arm}' and stage = 'arrival' group by all),
+                 seen as (select galaxy, image_signature, min(end_ns) as seen_ns from events
+                          where arm = '{arm}' and stage = 'available_batch' and outcome = 'ok' group by all)
+            select median((seen_ns - scheduled_ns) / 1e9), count(*) from first join seen using (galaxy, image_signature)
+            """
+        )
+        figures = finished.result["arms"][arm]["latency"]["batch"]
+        assert figures["n"] == n
+        assert figures["p50_seconds"] == pytest.approx(median)
+
+
+def test_explain_tells_one_image_s_way_through_each_arm(finished: Finished) -> None:
+    cat = image_signature((finished.images / "cat.png").read_bytes())
+    told = lkbench("explain", str(finished.run_dir), cat[:10])
+    assert told.returncode == 0, told.stderr
+    for word in (cat, "lambda", "kappa", "fetch", "decode", "inference", "online", "batch"):
+        assert word in told.stdout
+
+
+def test_the_run_folder_proves_what_ran(finished: Finished) -> None:
+    manifest = orjson.loads((finished.run_dir / "manifest.json").read_bytes())
+    assert manifest["status"] == "complete"
+    assert manifest["seed"] == 7
+    assert len(manifest["model"]["sha256"]) == 64
+    assert manifest["machine"]["cores"] >= 1
+    assert (finished.run_dir / "report.html").stat().st_size < 5_000_000
+    assert "secret" not in (finished.run_dir / "manifest.json").read_text()
+    assert record_key("pins", "visual_embedding", 1, "ab")  # the key format that the stores were read with
