@@ -101,7 +101,7 @@ def run(session: nox.Session, program: str, *arguments: str) -> None:
 
 def prepare(session: nox.Session) -> None:
     """Make the environment from the lock file and install the checkout in it, unless that was done before."""
-    if sys.version_info < (3, 11):
+    if sys.version_info < (3, 11):  # noqa: UP036 (nox may run on any Python)
         session.error(f"Python 3.11 or newer is needed, nox runs on {sys.version.split()[0]}")
     inputs = [sys.version.encode(), LOCK.read_bytes(), (ROOT / "pyproject.toml").read_bytes()]
     wanted = hashlib.sha256(b"\0".join(inputs)).hexdigest()
