@@ -10,7 +10,6 @@ import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlparse
 
 import pyarrow as pa
 import pyarrow.dataset as ds
@@ -41,6 +40,7 @@ _SQL_TYPES = {
 _IDENTIFIER = re.compile(r"[a-z][a-z0-9_]{0,62}", re.ASCII)
 _GALAXY = re.compile(r"[a-z0-9_]{1,64}", re.ASCII)
 _ATTEMPT = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
+_LOCATION = re.compile(r"(?:file:(?://)?)?(/(?!/).*)")
 _PATH = re.compile(r"/[^'\"\\`\n\r]*")
 
 
@@ -190,7 +190,8 @@ def _uri(path: Path) -> str:
 
 
 def _local_path(location: str) -> Path:
-    parsed = urlparse(location)
-    if parsed.scheme not in ("", "file") or parsed.netloc:
+    # Not parsed as a URI: Hadoop writes paths into the metastore as they are, without percent-encoding.
+    match = _LOCATION.fullmatch(location)
+    if match is None:
         raise ConfigurationError(f"the partition {location} is not on this machine's file system")
-    return Path(unquote(parsed.path) if parsed.scheme else location)
+    return Path(match[1])

@@ -136,7 +136,16 @@ def test_a_partition_without_rows_has_the_schema(partition: Path) -> None:
     assert read_partition(str(partition)).schema.equals(HIVE_SCHEMA)
 
 
-@pytest.mark.parametrize("location", ["s3://bucket/x", "file://host/x"])
+def test_a_folder_may_have_an_odd_name(tmp_path: Path) -> None:
+    odd = tmp_path / "a folder, 100%20 #odd?"
+    odd.mkdir()
+    pq.write_table(rows(5), odd / "part-0.parquet")
+
+    assert verify_partition(odd, 5) == 5
+    assert read_partition(f"file:{odd}").num_rows == 5
+
+
+@pytest.mark.parametrize("location", ["s3://bucket/x", "file://host/x", "hdfs:/x", "x", ""])
 def test_a_location_elsewhere_is_refused(location: str) -> None:
     with pytest.raises(ConfigurationError):
         read_partition(location)
