@@ -18,6 +18,7 @@ def connect() -> Iterator[duckdb.DuckDBPyConnection]:
         tempfile.TemporaryDirectory(prefix="lkbench-") as spill,
         duckdb.connect(config={"memory_limit": MEMORY_LIMIT, "temp_directory": spill}) as connection,
     ):
+        connection.execute("SET enable_progress_bar = false")  # it would be drawn into piped output
         yield connection
 
 

@@ -76,13 +76,13 @@ _ZERO = (
         "no_lost_arrivals",
         ("lost_arrivals",),
         "arrivals ended neither as a signal nor as a dead letter for the online consumer",
-        "`lkbench explain RUN SIGNATURE` shows how far one came",
+        "lkbench explain RUN SIGNATURE shows how far one came",
     ),
     (
         "no_lost_keys",
         ("lost_keys",),
         "keys ended neither in the Hive table nor as a dead letter",
-        "`lkbench explain RUN SIGNATURE` shows how far one came; look at the nightly steps",
+        "lkbench explain RUN SIGNATURE shows how far one came; look at the nightly steps",
     ),
     (
         "no_duplicates",
@@ -144,7 +144,7 @@ def _agreement(agreement: Mapping[str, Any]) -> Rule:
         limit=f"same keys and schema, cosine >= {agreement['threshold']}",
         reason=agreement["reason"]
         or "the arms' Hive tables differ: two systems that compute different things",
-        advice="`lkbench verify RUN` names keys that differ",
+        advice="lkbench verify RUN names keys that differ",
     )
 
 

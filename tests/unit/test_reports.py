@@ -1,0 +1,177 @@
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import orjson
+import pytest
+from PIL import Image
+from rich.console import Console
+
+from bench.ledger_query import sql_text
+from bench.results import write_result
+from reports.curves import availability_curves
+from reports.figures import write_figure
+from reports.html import write_report
+from reports.table import comparison
+from signals.errors import ConfigurationError
+from tests.unit.synthetic_run import SyntheticRun, complete_run
+
+HOSTILE = "<script>alert(1)</script>"
+VOID = {"meta", "br", "line", "rect", "path"}
+
+
+class Balanced(HTMLParser):
+    """Collects tags and text, and fails on a tag that is not closed in order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+@pytest.fixture(scope="module")
+def run_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = complete_run(tmp_path_factory.mktemp("runs") / "run-1")
+    run.dead_letter(38, 9.0, HOSTILE, event_id=38)
+    run_dir = run.write()
+    write_result(run_dir)
+    return run_dir
+
+
+def printed(result: dict[str, Any]) -> str:
+    console = Console(width=120, color_system=None)
+    with console.capture() as capture:
+        console.print(comparison(result))
+    return capture.get()
+
+
+def row_of(text: str, label: str) -> str:
+    return next(line for line in text.splitlines() if line.strip().startswith(label))
+
+
+def test_the_page_is_well_formed_and_loads_nothing(run_dir: Path) -> None:
+    page = write_report(run_dir).read_text()
+    parser = Balanced()
+    parser.feed(page)
+    assert parser.open == []
+    names = {name for name, _ in parser.tags}
+    assert not names & {"script", "link", "img", "iframe", "object", "embed", "form"}
+    for _, attributes in parser.tags:
+        assert not {"src", "href", "style", "srcset"} & set(attributes)
+        assert not [name for name in attributes if name.startswith("on")]
+    assert "url(" not in page
+    assert "@import" not in page
+
+
+def test_the_policy_allows_its_own_style_sheet_and_nothing_else(run_dir: Path) -> None:
+    page = write_report(run_dir).read_text()
+    (policy,) = re.findall(r'Content-Security-Policy" content="([^"]+)"', page)
+    (style,) = re.findall(r"<style>(.*?)</style>", page, re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    assert policy == f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+
+
+def test_text_from_the_run_is_escaped(run_dir: Path) -> None:
+    page = write_report(run_dir).read_text()
+    assert HOSTILE not in page
+    assert "&lt;script&gt;" in page
+
+
+def test_the_verdict_comes_first_and_every_query_is_shown(run_dir: Path) -> None:
+    page = write_report(run_dir).read_text()
+    assert page.index("INVALID") < page.index("Comparison") < page.index("Availability over time")
+    parser = Balanced()
+    parser.feed(page)
+    for name in ("base", "latency", "device_hours", "completeness", "stages", "availability", "conditions"):
+        assert sql_text(name) in parser.text
+    assert "one_outcome_each" in parser.text  # image 38 has a signal and a dead letter
+    assert "step4_infer" in parser.text
+    assert "efficientnet-lite0" in parser.text
+
+
+def test_table_json_and_page_show_the_same_figures(run_dir: Path) -> None:
+    result = orjson.loads((run_dir / "result.json").read_bytes())
+    text = printed(result)
+    assert row_of(text, "median").split() == ["median", "50.0", "ms", "40.0", "ms"]
+    assert row_of(text, "stream pool, allocated").split()[-4:] == ["0.00278", "h", "(10.0", "s)"]
+    assert row_of(text, "signals in the Hive table").split()[-2:] == ["78", "78"]
+    assert "p99 lambda, p99 kappa: needs 459 samples, has 39" in text
+    assert "INVALID" in text.splitlines()[0]
+    page = write_report(run_dir).read_text()
+    assert "50.0\N{NO-BREAK SPACE}ms" in page
+    assert "needs 459 samples, has 39" in page
+
+
+def test_a_valid_run_says_so(tmp_path: Path) -> None:
+    assert printed(write_result(complete_run(tmp_path / "run-1").write())).startswith("VALID")
+
+
+def test_a_run_that_did_nothing_can_still_be_reported(tmp_path: Path) -> None:
+    run_dir = SyntheticRun(tmp_path / "run-1").write()
+    result = write_result(run_dir)
+    assert printed(result).startswith("INVALID")
+    assert "Nothing became available" in write_report(run_dir).read_text()
+    assert write_figure(run_dir).exists()
+
+
+def test_a_single_arm_is_not_compared(tmp_path: Path) -> None:
+    run = SyntheticRun(tmp_path / "run-1", arms=("kappa",))
+    run.day()
+    run.arrival(0, 0, 0.0)
+    run_dir = run.write()
+    assert "Not compared" in printed(write_result(run_dir)) or "only one arm ran" in printed(
+        write_result(run_dir)
+    )
+    assert "only one arm ran" in write_report(run_dir).read_text()
+
+
+def test_the_figure_is_reproducible_and_labels_every_curve(run_dir: Path) -> None:
+    path = write_figure(run_dir)
+    first = path.read_bytes(), path.with_suffix(".png").read_bytes()
+    write_figure(run_dir)
+    assert first == (path.read_bytes(), path.with_suffix(".png").read_bytes())
+    root = ElementTree.fromstring(first[0])
+    texts = {element.text for element in root.iter("{http://www.w3.org/2000/svg}text")}
+    assert {"lambda, online", "lambda, batch", "kappa, online", "kappa, batch"} <= texts
+    with Image.open(path.with_suffix(".png")) as image:
+        assert image.size == (1200, 675)
+
+
+def test_a_curve_ends_at_the_share_that_became_available(tmp_path: Path) -> None:
+    run = SyntheticRun(tmp_path / "run-1", arms=("kappa",))
+    for n in range(4):
+        run.arrival(n, n, 0.0)
+        if n < 3:
+            run.online(n, n, 0.0, 0.1 * (n + 1))
+    run_dir = run.write()
+    (curve,) = availability_curves(run_dir, ["kappa"])
+    assert curve.seconds == pytest.approx((0.1, 0.2, 0.3))
+    assert curve.fractions == pytest.approx((0.25, 0.5, 0.75))
+    assert list(curve.points(100.0))[-1] == (100.0, 0.75)
+
+
+def test_a_run_without_a_result_can_not_be_reported(tmp_path: Path) -> None:
+    run_dir = complete_run(tmp_path / "run-1").write()
+    with pytest.raises(ConfigurationError, match=r"result\.json"):
+        write_report(run_dir)
