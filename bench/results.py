@@ -1,12 +1,11 @@
 """``result.json``: every published figure of a run, each from a query of ``bench/sql`` over its ledger.
 
-A figure is ``{"value", "unit", "source", "reason"}``: a value that could not be measured is null with its
-reason, never 0. Sections name the query that they come from.
+Units are in the names. Every section says where its figures come from (``source``) and which query made
+them. A figure that could not be measured is null, never 0, and ``reasons`` says why under the same name.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from bench.validity import judge
 
 SCHEMA_VERSION = 1
 MEASURED = "measured"
+CONSUMERS = ("online", "batch", "online_repeat")
 Rows = Sequence[Mapping[str, Any]]
 
 
@@ -128,47 +128,54 @@ def _scope(
     completeness = of("completeness")
     pools = [_pool(row) for row in of("device_hours")]
     return {
-        "latency": _section("latency", consumers=_latency(of("latency"))),
+        "latency": _section("latency", **_latency(of("latency"))),
         "device_hours": _section("device_hours", pools=pools),
         "images_per_second": _section("throughput", **_throughput(of("throughput"))),
-        "completeness": _section(
-            "completeness", **(completeness[0] if completeness else {}), **_held_signals(held)
-        ),
+        "completeness": _completeness(completeness[0] if completeness else {}, held),
     }
 
 
 def _latency(rows: Rows) -> dict[str, Any]:
-    consumers: dict[str, dict[str, Any]] = defaultdict(dict)
+    consumers: dict[str, dict[str, Any]] = {}
     for row in rows:
-        consumer = consumers[row["consumer"]]
-        consumer["n"], consumer["lost"] = row["n"], row["lost"]
-        consumer[row["statistic"]] = _figure(row["seconds"], "s", row["reason"])
-    order = ("online", "batch", "online_repeat")
-    return {name: consumers[name] for name in order if name in consumers}
+        new = {"source": MEASURED, "n": row["n"], "lost": row["lost"], "reasons": {}}
+        _add_figure(
+            consumers.setdefault(row["consumer"], new),
+            f"{row['statistic']}_seconds",
+            row["seconds"],
+            row["reason"],
+        )
+    return {name: consumers[name] for name in CONSUMERS if name in consumers}
 
 
 def _pool(row: Mapping[str, Any]) -> dict[str, Any]:
-    reason = "the ledger has no day that ended" if row["allocated_hours"] is None else None
-    return {**row, "source": MEASURED, "reason": reason}
+    names = ("allocated_hours", "wasted_hours")
+    reasons = {name: "the ledger has no day that ended" for name in names if row[name] is None}
+    return {**row, "source": MEASURED, "reasons": reasons}
 
 
 def _throughput(rows: Rows) -> dict[str, Any]:
     row = rows[0] if rows else {}
-    no_day = "the ledger has no day that ended"
-    return {
-        "offered": _figure(row.get("offered_per_second"), "images/s", no_day),
-        "sustained": _figure(row.get("sustained_per_second"), "images/s", no_day),
-        "nightly_inference": _figure(
-            row.get("nightly_per_second"), "images/s", "no inference on the nightly path"
-        ),
-    }
+    no_day, no_night = "the ledger has no day that ended", "no inference on the nightly path"
+    figures: dict[str, Any] = {"reasons": {}}
+    _add_figure(figures, "offered_per_second", row.get("offered_per_second"), no_day)
+    _add_figure(figures, "sustained_per_second", row.get("sustained_per_second"), no_day)
+    _add_figure(figures, "nightly_inference_per_second", row.get("nightly_per_second"), no_night)
+    return figures
+
+
+def _completeness(row: Mapping[str, Any], held: Iterable[Mapping[str, Any] | None]) -> dict[str, Any]:
+    """``lost`` and ``duplicated`` sum up what a run must not have; None where it could not be counted."""
+    signals = _held_signals(held)
+    lost = row["lost_arrivals"] + row["lost_keys"] if row else None
+    return _section("completeness", **row, **signals, lost=lost, duplicated=signals["duplicated_signals"])
 
 
 def _held_signals(held: Iterable[Mapping[str, Any] | None]) -> dict[str, Any]:
+    names = ("signals", "duplicated_signals", "image_keys", "partitions")
     known = [inventory for inventory in held if inventory is not None]
     if not known:
-        return {"signals": None, "duplicated_signals": None, "reason": "no Hive partition was recorded"}
-    names = ("signals", "duplicated_signals", "image_keys", "partitions")
+        return {**dict.fromkeys(names), "reasons": dict.fromkeys(names, "no Hive partition was recorded")}
     return {name: sum(inventory[name] for inventory in known) for name in names}
 
 
@@ -176,8 +183,10 @@ def _section(query: str, **content: Any) -> dict[str, Any]:
     return {"source": MEASURED, "query": query, **content}
 
 
-def _figure(value: float | None, unit: str, reason: str | None) -> dict[str, Any]:
-    return {"value": value, "unit": unit, "source": MEASURED, "reason": reason if value is None else None}
+def _add_figure(figures: dict[str, Any], name: str, value: float | None, reason: str | None) -> None:
+    figures[name] = value
+    if value is None:
+        figures["reasons"][name] = reason
 
 
 def _without(row: Mapping[str, Any], column: str) -> dict[str, Any]:

@@ -198,7 +198,7 @@ def _samples(arms: Mapping[str, Mapping[str, Any]]) -> Rule:
         arm: sorted(
             consumer
             for consumer in ("online", "batch")
-            if content["latency"]["consumers"].get(consumer, {}).get("p50", {}).get("value") is None
+            if content["latency"].get(consumer, {}).get("p50_seconds") is None
         )
         for arm, content in arms.items()
     }

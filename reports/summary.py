@@ -49,14 +49,14 @@ def summary_rows(result: Mapping[str, Any]) -> list[SummaryRow]:
 
 def _latency_rows(arms: Mapping[str, Mapping[str, Any]]) -> Iterator[SummaryRow]:
     for consumer, group in CONSUMERS.items():
-        of_arm = {arm: content["latency"]["consumers"].get(consumer) for arm, content in arms.items()}
+        of_arm = {arm: content["latency"].get(consumer) for arm, content in arms.items()}
         if not any(of_arm.values()):
             continue
         # Repeats are shown for context; their tail is in result.json.
         repeats = consumer == "online_repeat"
         for statistic in ("p50", "max") if repeats else ("p50", "p90", "p95", "p99", "max"):
             cells = {
-                arm: _figure_cell(found[statistic], duration_text)
+                arm: _figure_cell(found, f"{statistic}_seconds", duration_text)
                 if found
                 else Cell(NOT_MEASURED, "no sample")
                 for arm, found in of_arm.items()
@@ -94,7 +94,7 @@ def _hours_cell(pools: list[Mapping[str, Any]], kind: str) -> Cell:
         return Cell(NOT_MEASURED)  # this arm has no such pool: nothing is missing
     values = [pool[f"{kind}_hours"] for pool in pools]
     if None in values:
-        return Cell(NOT_MEASURED, str(pools[0]["reason"]))
+        return Cell(NOT_MEASURED, next(iter(pools[0]["reasons"].values()), "not recorded"))
     return Cell(
         hours_text(sum(value / max(pool["days"] or 1, 1) for value, pool in zip(values, pools, strict=True)))
     )
@@ -113,7 +113,9 @@ def _throughput_rows(arms: Mapping[str, Mapping[str, Any]]) -> Iterator[SummaryR
     }
     for name, label in labels.items():
         cells = {
-            arm: _figure_cell(content["images_per_second"][name], lambda value: f"{value:.1f}")
+            arm: _figure_cell(
+                content["images_per_second"], f"{name}_per_second", lambda value: f"{value:.1f}"
+            )
             for arm, content in arms.items()
         }
         yield SummaryRow("Images per second", label, "throughput", cells)
@@ -174,10 +176,10 @@ def reasons(rows: Sequence[SummaryRow]) -> list[str]:
     return [f"{group}: {', '.join(labels)}: {reason}" for (group, reason), labels in found.items()]
 
 
-def _figure_cell(figure: Mapping[str, Any], text: Callable[[float], str]) -> Cell:
-    if figure["value"] is None:
-        return Cell(NOT_MEASURED, str(figure["reason"]))
-    return Cell(text(figure["value"]))
+def _figure_cell(figures: Mapping[str, Any], name: str, text: Callable[[float], str]) -> Cell:
+    if figures[name] is None:
+        return Cell(NOT_MEASURED, str(figures["reasons"][name]))
+    return Cell(text(figures[name]))
 
 
 def _count_cell(count: int | None) -> Cell:

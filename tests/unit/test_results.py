@@ -34,20 +34,17 @@ def test_a_sound_run_is_valid_and_its_figures_are_known(tmp_path: Path) -> None:
     assert result == orjson.loads((tmp_path / "run-1" / "result.json").read_bytes())
     lam, kappa = result["arms"]["lambda"], result["arms"]["kappa"]
 
-    online = lam["latency"]["consumers"]["online"]
+    online = lam["latency"]["online"]
     assert online["n"] == 39
-    assert online["p50"] == {
-        "value": pytest.approx(0.05),
-        "unit": "s",
-        "source": "measured",
-        "reason": None,
-    }
-    assert online["p99"]["value"] is None
-    assert online["p99"]["reason"] == "needs 459 samples, has 39"
+    assert online["source"] == "measured"
+    assert online["p50_seconds"] == pytest.approx(0.05)
+    assert "p50_seconds" not in online["reasons"]
+    assert online["p99_seconds"] is None
+    assert online["reasons"]["p99_seconds"] == "needs 459 samples, has 39"
     # 39 keys, 0.2 s apart from 0: the median one was scheduled at 3.8 s.
-    assert lam["latency"]["consumers"]["batch"]["p50"]["value"] == pytest.approx(30 - 3.8)
-    assert kappa["latency"]["consumers"]["batch"]["max"]["value"] == pytest.approx(15.0)
-    assert kappa["latency"]["consumers"]["online_repeat"]["n"] == 1
+    assert lam["latency"]["batch"]["p50_seconds"] == pytest.approx(30 - 3.8)
+    assert kappa["latency"]["batch"]["max_seconds"] == pytest.approx(15.0)
+    assert kappa["latency"]["online_repeat"]["n"] == 1
 
     assert kappa["completeness"]["offered_arrivals"] == 41
     assert kappa["completeness"]["distinct_keys"] == 40
@@ -56,10 +53,10 @@ def test_a_sound_run_is_valid_and_its_figures_are_known(tmp_path: Path) -> None:
     assert {row["path"] for row in lam["dead_letters"]["rows"]} == {"online", "nightly"}
     assert lam["recomputed"]["extra_across_paths"] == 39
     assert kappa["recomputed"]["recomputed_keys"] == 0
-    assert kappa["images_per_second"]["offered"]["value"] == pytest.approx(4.1)
-    assert kappa["images_per_second"]["sustained"]["value"] == pytest.approx(4.0)
-    assert kappa["images_per_second"]["nightly_inference"]["value"] is None
-    assert lam["images_per_second"]["nightly_inference"]["value"] == pytest.approx(39 / 1.95)
+    assert kappa["images_per_second"]["offered_per_second"] == pytest.approx(4.1)
+    assert kappa["images_per_second"]["sustained_per_second"] == pytest.approx(4.0)
+    assert kappa["images_per_second"]["nightly_inference_per_second"] is None
+    assert lam["images_per_second"]["nightly_inference_per_second"] == pytest.approx(39 / 1.95)
     assert kappa["replicates"]["1"]["latency"] == kappa["latency"]
 
 
@@ -119,15 +116,13 @@ def test_a_lost_image_is_counted_and_held_against_the_percentiles(tmp_path: Path
     figures = result["arms"]["kappa"]
     assert figures["completeness"]["lost_arrivals"] == 2
     assert figures["completeness"]["lost_keys"] == 2
-    online = figures["latency"]["consumers"]["online"]
+    assert figures["completeness"]["lost"] == 4
+    assert figures["completeness"]["duplicated"] is None  # this history has no Hive table
+    online = figures["latency"]["online"]
     assert (online["n"], online["lost"]) == (10, 2)
-    assert online["p50"]["value"] == pytest.approx(0.5)
-    assert online["max"] == {
-        "value": None,
-        "unit": "s",
-        "source": "measured",
-        "reason": "2 of 10 never became available",
-    }
+    assert online["p50_seconds"] == pytest.approx(0.5)
+    assert online["max_seconds"] is None
+    assert online["reasons"]["max_seconds"] == "2 of 10 never became available"
     assert {"no_lost_arrivals", "no_lost_keys"} <= broken_rules(result)
 
 
@@ -164,7 +159,7 @@ def test_redelivery_and_repeated_dead_letters_count_once(tmp_path: Path) -> None
     assert figures["completeness"]["available_arrivals"] == 1
     assert figures["completeness"]["dead_letter_arrivals"] == 1
     assert [(row["keys"], row["arrivals"]) for row in figures["dead_letters"]["rows"]] == [(1, 1)]
-    assert figures["latency"]["consumers"]["online"]["max"]["value"] == pytest.approx(1.0)
+    assert figures["latency"]["online"]["max_seconds"] == pytest.approx(1.0)
 
 
 def test_an_online_dead_letter_does_not_excuse_the_nightly_path(tmp_path: Path) -> None:
@@ -184,9 +179,9 @@ def test_latency_is_over_first_arrivals_and_repeats_are_apart(tmp_path: Path) ->
     for n in range(7):
         run.arrival(7 + n, n, 8.0)
         run.online(7 + n, n, 8.0, 8.1)
-    consumers = compute_result(run.write())["arms"]["kappa"]["latency"]["consumers"]
-    assert consumers["online"]["p50"]["value"] == pytest.approx(1.0)
-    assert consumers["online_repeat"]["p50"]["value"] == pytest.approx(0.1)
+    consumers = compute_result(run.write())["arms"]["kappa"]["latency"]
+    assert consumers["online"]["p50_seconds"] == pytest.approx(1.0)
+    assert consumers["online_repeat"]["p50_seconds"] == pytest.approx(0.1)
 
 
 def test_retries_and_recomputation_within_a_path(tmp_path: Path) -> None:
@@ -256,17 +251,17 @@ def test_percentiles_match_numpy_and_the_binomial_rule(milliseconds: list[int], 
             run.online(n, n, 0.0, latency / 1000)
         for n in range(len(milliseconds), len(milliseconds) + lost):
             run.arrival(n, n, 0.0)
-        online = compute_result(run.write())["arms"]["kappa"]["latency"]["consumers"]["online"]
+        online = compute_result(run.write())["arms"]["kappa"]["latency"]["online"]
     sample = np.sort(np.array([*milliseconds, *[math.inf] * lost]) / 1000)
     for name, p in (("p50", 0.5), ("p90", 0.9), ("p95", 0.95), ("p99", 0.99)):
         # With n samples, the chance that none lies above the true percentile.
         carried = stats.binom.pmf(len(sample), len(sample), p) <= 0.01
         below = sample[math.floor((len(sample) - 1) * p) : math.ceil((len(sample) - 1) * p) + 1]
         if not carried:
-            assert "samples" in online[name]["reason"]
+            assert "samples" in online["reasons"][f"{name}_seconds"]
         elif not np.isfinite(below).all():
-            assert "never became available" in online[name]["reason"]
+            assert "never became available" in online["reasons"][f"{name}_seconds"]
         else:
-            assert online[name]["value"] == pytest.approx(np.percentile(sample, 100 * p), abs=1e-6)
+            assert online[f"{name}_seconds"] == pytest.approx(np.percentile(sample, 100 * p), abs=1e-6)
     if not lost:
-        assert online["max"]["value"] == pytest.approx(sample[-1], abs=1e-6)
+        assert online["max_seconds"] == pytest.approx(sample[-1], abs=1e-6)

@@ -128,11 +128,11 @@ def test_signals_in_another_day_fail(run_dir: Path, tmp_path: Path) -> None:
 def test_an_edited_figure_fails(run_dir: Path) -> None:
     path = run_dir / "result.json"
     result = orjson.loads(path.read_bytes())
-    result["arms"]["kappa"]["latency"]["consumers"]["online"]["p50"]["value"] = 0.001
+    result["arms"]["kappa"]["latency"]["online"]["p50_seconds"] = 0.001
     path.write_bytes(orjson.dumps(result))
     (check,) = [check for check in verify_run(run_dir) if not check.ok]
     assert check.name == "figures"
-    assert "arms.kappa.latency.consumers.online.p50.value is 0.001" in check.detail
+    assert "arms.kappa.latency.online.p50_seconds is 0.001" in check.detail
 
 
 def test_a_moved_folder_is_checked_where_it_is(run_dir: Path, tmp_path: Path) -> None:
