@@ -63,7 +63,7 @@ class Display:
 
     def note(self, text: str) -> None:
         """Say something once."""
-        self._console.print(Text(text), highlight=False)
+        self._console.print(Text(text), highlight=False, soft_wrap=True)
 
     def add(self, status: ArmStatus) -> None:
         """Show ``status`` from now on."""
