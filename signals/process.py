@@ -109,7 +109,10 @@ class ProcessGroup:
             return child
 
         future: Future[Child] = Future()
-        self._requests.put((spawn, future))
+        with self._lock:  # what is queued before stop() is still answered, later nothing would be
+            if self._stopping:
+                raise ServiceError(f"{name} is not started: the process group is being stopped")
+            self._requests.put((spawn, future))
         child = future.result()
         return child
 

@@ -75,24 +75,21 @@ def _let_spark_make_tables(group: ProcessGroup, context: RunContext) -> None:
 
 def _dump(dsn: str) -> str:
     parts = conninfo_to_dict(dsn)
-    argv = [str(binaries_dir() / "pg_dump"), "--no-owner", "--no-privileges", "--inserts"]
+    argv = [str(binaries_dir() / "pg_dump"), "--schema-only", "--no-owner", "--no-privileges"]
     argv += ["-h", str(parts["host"]), "-p", str(parts["port"]), "-U", str(parts["user"]), "-w"]
-    text = ""
-    # Of the content only the version row is the schema's; the rest describes the scratch database.
-    for selection in (["--schema-only"], ["--data-only", "-t", '"VERSION"']):
-        done = subprocess.run(
-            [*argv, *selection, str(parts["dbname"])],
-            capture_output=True,
-            text=True,
-            timeout=DUMP_TIMEOUT_SECONDS,
-            env={**os.environ, "PGPASSWORD": str(parts["password"])},
-        )
-        if done.returncode != 0:
-            raise ServiceError(f"postgres: pg_dump failed: {done.stderr}")
-        text += done.stdout
+    done = subprocess.run(
+        [*argv, str(parts["dbname"])],
+        capture_output=True,
+        text=True,
+        timeout=DUMP_TIMEOUT_SECONDS,
+        env={**os.environ, "PGPASSWORD": str(parts["password"])},
+    )
+    if done.returncode != 0:
+        raise ServiceError(f"postgres: pg_dump failed: {done.stderr}")
     # Session settings of this server's version, and commands to psql: another server knows neither.
     dropped = ("SET ", "\\", "SELECT pg_catalog.set_config", "--")
-    return "".join(f"{line}\n" for line in text.splitlines() if line and not line.startswith(dropped))
+    lines = (line for line in done.stdout.splitlines() if line and not line.startswith(dropped))
+    return "".join(f"{line}\n" for line in lines)
 
 
 def _context(folder: Path, metastore_dsn: str) -> RunContext:

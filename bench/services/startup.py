@@ -15,7 +15,7 @@ from signals.process import Child, ProcessGroup
 LOOPBACK = "127.0.0.1"
 ATTEMPTS = 4
 POLL_SECONDS = 0.05
-_PORT_TAKEN = "Address already in use"  # as the C library, the JVM and PostgreSQL put it
+_PORT_TAKEN = ("Address already in use", "Failed to bind")  # PostgreSQL and Kafka; S3Proxy
 
 
 def free_ports(count: int) -> list[int]:
@@ -55,7 +55,8 @@ def start_on_free_ports(
             return child, chosen
         except ServiceError:
             group.stop_child(child, timeout_seconds=2.0)
-            if attempt == ATTEMPTS or _PORT_TAKEN not in child.log.read_text(errors="replace"):
+            log = child.log.read_text(errors="replace")
+            if attempt == ATTEMPTS or not any(text in log for text in _PORT_TAKEN):
                 raise
             child.log.rename(child.log.with_suffix(f".{attempt}.log"))
     raise AssertionError("the loop returns or raises")

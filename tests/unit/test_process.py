@@ -98,6 +98,13 @@ def test_a_child_that_ignores_sigterm_is_killed_with_its_children(tmp_path: Path
     wait_until(lambda: not psutil.pid_exists(inner) or psutil.Process(inner).status() == "zombie")
 
 
+def test_nothing_starts_after_stop(tmp_path: Path) -> None:
+    group = ProcessGroup(tmp_path)
+    group.stop()
+    with pytest.raises(ServiceError, match="late is not started"):
+        group.start("late", SLEEP)
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="the death signal is Linux's")
 def test_children_die_with_their_parent_whatever_killed_it(tmp_path: Path) -> None:
     code = textwrap.dedent(f"""
