@@ -6,14 +6,13 @@ model. Several workers share the media topic's partitions. Listens on no port.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import sys
-import time
 from pathlib import Path
 
 import click
-import psutil
 
 from kappa_pipeline.faust_engine import FaustEngine
 from kappa_pipeline.nrtg import StreamPlan, deploy, plan_signals
@@ -24,12 +23,17 @@ from signals.architecture import RunContext
 from signals.catalog import Catalog
 from signals.compute import LocalCompute
 from signals.declaration import declared_signals
+from signals.device_session import DeviceSession
 from signals.errors import LkbenchError
 from signals.inference import InferenceEngine
-from signals.ledger import Ledger, Stage
+from signals.ledger import Ledger
 from signals.model import Model
 from signals.object_store import ObjectStore
 from signals.process import write_ready_file
+
+# A thread that holds Python's lock is asked for it after this long. Events pass through several threads on
+# their way, and with the default (5 ms) each may wait that long for one that is decoding.
+SWITCH_SECONDS = 0.0005
 
 
 def ready_file(context: RunContext, worker: int) -> Path:
@@ -39,21 +43,21 @@ def ready_file(context: RunContext, worker: int) -> Path:
 
 def run_worker(context: RunContext, worker: int) -> None:
     """Run until SIGTERM. Raises an error of the tree when the worker can't start or go on."""
-    launched_ns = int(psutil.Process().create_time() * 1e9)
+    sys.setswitchinterval(SWITCH_SECONDS)
     catalog = Catalog.load(context.catalog_path)
     model = Model.load(context.model_dir)
     plan = plan_signals(declared_signals(), catalog, model.manifest.outputs)
     engine = InferenceEngine(model, device=context.device, threads=1, index=worker)
     engine.warm_up(context.max_batch)
     max_bytes = max(spec.media.max_bytes for spec in catalog.pipelines.values())
-    store, sink = ObjectStore(context.s3), Sink(context)
-    with Ledger.from_context(context, f"stream_worker_{worker}") as ledger:
-        ready_ns = time.time_ns()
 
-        def record(stage: Stage, start_ns: int, end_ns: int) -> None:
-            ledger.record(stage, start_ns=start_ns, end_ns=end_ns, path=PATH, pool=POOL, device=engine.device)
+    def on_assigned(partitions: list[int]) -> None:
+        write_ready_file(ready_file(context, worker), {"pid": os.getpid(), "partitions": partitions})
 
-        record(Stage.DEVICE_PROVISIONED, launched_ns, ready_ns)
+    with contextlib.ExitStack() as stack:
+        ledger = stack.enter_context(Ledger.from_context(context, f"stream_worker_{worker}"))
+        store = stack.enter_context(contextlib.closing(ObjectStore(context.s3)))
+        sink = stack.enter_context(contextlib.closing(Sink(context)))
         compute = LocalCompute(
             lambda key: store.get(key, max_bytes),
             engine,
@@ -63,6 +67,7 @@ def run_worker(context: RunContext, worker: int) -> None:
             ledger=ledger,
             pool=POOL,
         )
+        stack.callback(compute.close, cancel_pending=True)
 
         def new_job(plan: StreamPlan) -> StreamJob:
             return StreamJob(
@@ -71,24 +76,13 @@ def run_worker(context: RunContext, worker: int) -> None:
                 model_sha256=model.manifest.sha256,
             )
 
-        def on_assigned(partitions: list[int]) -> None:
-            write_ready_file(ready_file(context, worker), {"pid": os.getpid(), "partitions": partitions})
-
-        try:
-            deploy(
-                plan,
-                FaustEngine(
-                    *(context, catalog, new_job),
-                    data_dir=context.arm_dir / f"faust_{worker}",
-                    on_assigned=on_assigned,
-                ),
-            )
-        finally:
-            record(Stage.DEVICE_RELEASED, ready_ns, time.time_ns())
-            ledger.flush()  # before anything that may take long
-            compute.close(cancel_pending=True)
-            sink.close()
-            store.close()
+        stream_engine = FaustEngine(
+            *(context, catalog, new_job),
+            data_dir=context.arm_dir / f"faust_{worker}",
+            on_assigned=on_assigned,
+        )
+        with DeviceSession(ledger, path=PATH, pool=POOL, device=engine.device):
+            deploy(plan, stream_engine)
 
 
 @click.command()

@@ -2,9 +2,9 @@
 
 Faust is used for what it does well: group membership, rebalancing, fetching ahead with back pressure. Its
 own acknowledgements are off (``acks=False``), because it commits past a message that is still in work once
-later ones are done, and acknowledges unseen what a rebalance made stale. :class:`OrderedAcks` decides
-instead, one instance per partition and assignment: work that ends after its assignment did commits
-nothing, the message is delivered again and found done.
+later ones are done, and acknowledges unseen what a rebalance made stale. :class:`PartitionBook` decides
+instead: work that ends after its assignment did commits nothing, the message is delivered again and found
+done.
 """
 
 from __future__ import annotations
@@ -13,19 +13,20 @@ import asyncio
 import contextlib
 import logging
 import signal
+import time
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import faust
-from faust.types import TP
 
 from kappa_pipeline.faust_security import credentials
 from kappa_pipeline.kafka import group_id
 from kappa_pipeline.media_message import parse_media_event
 from kappa_pipeline.nrtg import ComputeSignals, StreamPlan
-from kappa_pipeline.ordered_acks import OrderedAcks, Released
+from kappa_pipeline.ordered_acks import Released
+from kappa_pipeline.partition_book import Assignment, PartitionBook
 from kappa_pipeline.stream_job import StreamJob
 from kappa_pipeline.watermark import Watermarks, watermark_message
 from signals.architecture import MediaEvent, RunContext
@@ -35,6 +36,7 @@ from signals.errors import ImageError, PipelineError
 IN_WORK = 64  # messages worked on at a time
 UNACKED = 2_048  # messages taken and not acknowledged, which is what a crash makes another worker repeat
 COMMIT_SECONDS = 0.25
+SILENCE_SECONDS = 1.0  # a message that was fetched and has not arrived twice this long is taken for lost
 STOP_SECONDS = 5.0
 
 log = logging.getLogger(__name__)
@@ -44,17 +46,6 @@ log = logging.getLogger(__name__)
 class _Taken:
     offset: int
     event: MediaEvent | None  # None: not readable as one
-
-
-@dataclass(slots=True)
-class _Assignment:
-    """One partition under one generation of the consumer group."""
-
-    partition: int
-    generation: int
-    acks: OrderedAcks[_Taken] = field(default_factory=OrderedAcks)
-    last_offset: int | None = None
-    committed: int | None = None
 
 
 class FaustEngine:
@@ -79,11 +70,14 @@ class FaustEngine:
     ) -> None:
         self._context, self._catalog, self._new_job = context, catalog, new_job
         self._data_dir, self._on_assigned = data_dir, on_assigned
-        self._assignments: dict[int, _Assignment] = {}
         self._watermarks = Watermarks()
         self._in_work = asyncio.Semaphore(IN_WORK)
         self._unacked = asyncio.Semaphore(UNACKED)
         self._tasks: set[asyncio.Task[object]] = set()
+        self._buffered: asyncio.Queue[Any] = asyncio.Queue()  # until the agent has its own
+        self._taking = False  # a message is on its way from the buffer into work
+        self._reported: list[int] = []
+        self._next_search = 0.0
 
     def run(self, plan: StreamPlan) -> None:
         """Run until SIGTERM or SIGINT."""
@@ -95,6 +89,7 @@ class FaustEngine:
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
         self._job = self._new_job(plan)
         self._app = self._new_app()
+        self._book: PartitionBook[_Taken] = PartitionBook(self._app, self._context.media_topic)
         await self._app.start()
         try:
             while not stop.is_set():
@@ -102,8 +97,7 @@ class FaustEngine:
                     raise PipelineError(f"the Faust application ended: {self._app.crash_reason!r}")
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(stop.wait(), COMMIT_SECONDS)
-                await self._publish_watermarks()
-                await self._commit()
+                await self._keep_house()
         finally:
             for task in self._tasks:
                 task.cancel()
@@ -127,37 +121,47 @@ class FaustEngine:
             broker_heartbeat_interval=0.5,  # also how soon a worker learns of a rebalance
             broker_commit_interval=60.0,  # Faust has nothing to commit
             broker_commit_livelock_soft_timeout=1e9,
-            stream_buffer_maxsize=4 * IN_WORK,
             stream_wait_empty=False,  # what is in work when partitions go is delivered again
         )
         topic = app.topic(self._context.media_topic, acks=False, key_serializer="raw", value_serializer="raw")
 
         @app.agent(topic, name="media_events", concurrency=1)  # type: ignore[untyped-decorator]
         async def media_events(stream: Any) -> None:
+            self._buffered = stream.channel.queue
             async for event in stream.events():
+                self._taking = True
                 try:
                     await self._take(event.message)
-                except Exception as error:  # Faust would start the agent again behind the lost message
+                except Exception as error:  # Faust would start the agent again and lose the message
                     await app.crash(error)
+                finally:
+                    self._taking = False
 
         @app.on_partitions_revoked.connect  # type: ignore[untyped-decorator]
         async def revoked(_app: Any, _revoked: Any, **_: Any) -> None:
-            await self._commit()
-            self._assignments.clear()
-
-        @app.on_partitions_assigned.connect  # type: ignore[untyped-decorator]
-        async def assigned(_app: Any, assigned: Any, **_: Any) -> None:
-            self._on_assigned(
-                sorted(tp.partition for tp in assigned if tp.topic == self._context.media_topic)
-            )
+            await self._book.commit()
+            self._book.close()
 
         return app
+
+    async def _keep_house(self) -> None:
+        """What is done at every interval: commit, tell the watermarks, look for lost messages."""
+        await self._book.open()
+        if self._reported != self._book.partitions:
+            self._reported = self._book.partitions
+            self._on_assigned(self._reported)
+        for partition, watermark_ns in self._watermarks.take_advanced().items():
+            self._spawn(self._job.publish(watermark_message(self._context, partition, watermark_ns)))
+        await self._book.commit()
+        if time.monotonic() >= self._next_search and not self._taking and self._buffered.empty():
+            self._next_search = time.monotonic() + SILENCE_SECONDS
+            await self._book.find_silence()
 
     async def _take(self, message: Any) -> None:
         """Start work on one message, as soon as there is room for it."""
         await self._unacked.acquire()
         await self._in_work.acquire()
-        assignment = self._assignment(message)
+        assignment = await self._book.take(message)
         if assignment is None:
             self._unacked.release()
             self._in_work.release()
@@ -175,26 +179,7 @@ class FaustEngine:
             self._release(assignment, assignment.acks.start(message.offset, taken))
             self._spawn(self._work(assignment, taken, message.key or b"", problem))
 
-    def _assignment(self, message: Any) -> _Assignment | None:
-        """The assignment that ``message`` belongs to; None when there is nothing to do for it."""
-        generation = self._app.consumer_generation_id
-        if message.generation_id != generation or not self._app.flow_control.is_active():
-            return None  # a rebalance began while it waited for room; it will be delivered again
-        assignment = self._assignments.get(message.partition)
-        if assignment is None or assignment.generation != generation:
-            assignment = self._assignments[message.partition] = _Assignment(message.partition, generation)
-        last = assignment.last_offset
-        if last is not None and message.offset <= last:
-            return None  # Faust went back to the committed offset; it is in work already
-        if last is not None and message.offset != last + 1:
-            # Nothing but the engine can have lost them: the topic is neither compacted nor transactional.
-            raise PipelineError(
-                f"partition {message.partition}: messages {last + 1} to {message.offset - 1} were skipped"
-            )
-        assignment.last_offset = message.offset
-        return assignment
-
-    async def _work(self, assignment: _Assignment, taken: _Taken, key: bytes, problem: str) -> None:
+    async def _work(self, assignment: Assignment[_Taken], taken: _Taken, key: bytes, problem: str) -> None:
         try:
             if taken.event is None:
                 await self._job.reject(key, problem)
@@ -204,39 +189,18 @@ class FaustEngine:
             self._in_work.release()
         self._release(assignment, assignment.acks.finish(taken.offset))
 
-    async def _heartbeat(self, assignment: _Assignment, taken: _Taken, event_time_ns: int) -> None:
+    async def _heartbeat(self, assignment: Assignment[_Taken], taken: _Taken, event_time_ns: int) -> None:
         """A heartbeat's turn has come: everything before it is acknowledged. Announce, then acknowledge."""
         await self._job.publish(watermark_message(self._context, assignment.partition, event_time_ns))
         self._release(assignment, assignment.acks.finish(taken.offset))
 
-    def _release(self, assignment: _Assignment, released: Released[_Taken]) -> None:
+    def _release(self, assignment: Assignment[_Taken], released: Released[_Taken]) -> None:
         for taken in released.acked:
             self._unacked.release()
             if taken.event is not None:
                 self._watermarks.advance(assignment.partition, taken.event.scheduled_ns)
         if (taken_next := released.barrier) is not None and taken_next.event is not None:
             self._spawn(self._heartbeat(assignment, taken_next, taken_next.event.scheduled_ns))
-
-    async def _publish_watermarks(self) -> None:
-        for partition, watermark_ns in self._watermarks.take_advanced().items():
-            self._spawn(self._job.publish(watermark_message(self._context, partition, watermark_ns)))
-
-    async def _commit(self) -> None:
-        """Commit every partition's finished prefix."""
-        offsets = {
-            a.partition: a.acks.next_offset
-            for a in self._assignments.values()
-            if a.acks.next_offset is not None and a.acks.next_offset != a.committed
-        }
-        if not offsets:
-            return
-        # Protected, but the only way to commit offsets of one's own choice through Faust's consumer.
-        done = await self._app.consumer._commit(
-            {TP(self._context.media_topic, partition): offset for partition, offset in offsets.items()}
-        )
-        for partition, offset in offsets.items():
-            if done and partition in self._assignments:
-                self._assignments[partition].committed = offset
 
     def _spawn(self, work: Coroutine[Any, Any, object]) -> None:
         task = asyncio.get_running_loop().create_task(work)

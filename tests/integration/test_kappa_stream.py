@@ -7,6 +7,7 @@ import dataclasses
 import itertools
 import os
 import signal
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -117,6 +118,26 @@ def test_a_killed_worker_loses_nothing(context: MakeContext) -> None:
         assert lag.committed() == lag.end_offsets()
         lag.close()
     assert any(r["stage"] == "process_restarted" for r in ledger_rows(run))
+
+
+def test_a_worker_that_joins_under_load_loses_nothing(context: MakeContext) -> None:
+    run = context(arm="kappa", workers=1)
+    feed = Feed(run)
+    events = [feed.event(jpeg(7000 + seed)) for seed in range(40)]
+    with running_arm(run) as arm:
+        assert arm._group is not None
+        argv = [sys.executable, "-m", "kappa_pipeline.app", "--worker", "1"]
+        arm._group.start("joining", [*argv, "--context", str(run.arm_dir / "kappa_context.json")])
+        # Some of them arrive in the midst of the rebalance, in partitions without any committed offset.
+        while not ready_file(run, 1).exists():
+            if len(events) > 10:
+                arm.submit(events.pop())
+            time.sleep(0.1)
+        for event in events:
+            arm.submit(event)
+        arm.drain(60)
+        assert {event.event_id for event in available(run)} == {event.event_id for event in feed.events}
+        assert [child.restarts for child in arm._group.children] == [0, 0]
 
 
 def test_exceptions_are_retried_dead_lettered_and_survived(context: MakeContext) -> None:

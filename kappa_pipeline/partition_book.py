@@ -1,0 +1,139 @@
+"""Which messages of the assigned partitions are taken, in work, acknowledged, and committed.
+
+Faust fetches some messages and throws them away: around a rebalance it drops what it has in hand and seeks
+back to the committed offset, which does nothing where none was ever committed. So this book knows which
+offset comes next in each partition, lets nothing else pass, and makes the consumer go back where a message
+is missing, be it seen by a gap or by silence.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+from aiokafka.errors import KafkaError
+from faust.types import TP
+
+from kappa_pipeline.ordered_acks import OrderedAcks
+
+ANSWER_SECONDS = 5.0
+
+T = TypeVar("T")
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Assignment(Generic[T]):
+    """One partition under one generation of the consumer group. ``expected``: the offset to take next."""
+
+    partition: int
+    expected: int
+    acks: OrderedAcks[T] = field(default_factory=OrderedAcks)
+    committed: int | None = None
+    silent_at: int = -1  # ``expected`` when the consumer was last seen to be ahead of it
+
+
+class PartitionBook(Generic[T]):
+    """The partitions of ``topic`` that this worker has. Lives on the application's loop."""
+
+    def __init__(self, app: Any, topic: str) -> None:
+        self._app, self._topic = app, topic
+        self._generation: int | None = None
+        self._assignments: dict[int, Assignment[T]] = {}
+        self._opening = asyncio.Lock()
+
+    @property
+    def partitions(self) -> list[int]:
+        """The partitions that are open, in order."""
+        return sorted(self._assignments)
+
+    async def open(self) -> None:
+        """Find out which partitions there are and where each goes on, if a rebalance has changed that."""
+        async with self._opening:
+            generation = self._app.consumer_generation_id
+            if self._generation == generation or not self._app.flow_control.is_active():
+                return
+            consumer = self._app.consumer
+            tps = [tp for tp in consumer.assignment() if tp.topic == self._topic]
+            try:
+                async with asyncio.timeout(ANSWER_SECONDS):
+                    committed = await consumer.seek_to_committed() if tps else {}
+                    earliest = await consumer.earliest_offsets(*tps) if tps else {}
+            except (KafkaError, TimeoutError) as error:
+                log.info("the partitions are changing: %r", error)
+                return
+            if self._app.consumer_generation_id != generation:
+                return
+            self._assignments = {
+                tp.partition: Assignment(tp.partition, max(committed.get(tp) or 0, earliest[tp]))
+                for tp in tps
+            }
+            self._generation = generation
+
+    def close(self) -> None:
+        """The partitions are gone; what is still in work for them commits nothing."""
+        self._assignments = {}
+        self._generation = None
+
+    async def take(self, message: Any) -> Assignment[T] | None:
+        """The assignment that the message belongs to; None if it is not its turn, or no longer ours."""
+        if message.generation_id != self._generation:
+            await self.open()
+        if message.generation_id != self._generation or not self._app.flow_control.is_active():
+            return None  # of an earlier assignment: it is delivered again, here or elsewhere
+        assignment = self._assignments.get(message.partition)
+        if assignment is None or message.offset < assignment.expected:
+            return None  # taken before: the consumer went back
+        if message.offset > assignment.expected:
+            await self._go_back(assignment)
+            return None
+        assignment.expected += 1
+        return assignment
+
+    async def find_silence(self) -> None:
+        """Go back in partitions whose messages were fetched, but did not arrive since the last call.
+
+        For use when nothing waits to be taken.
+        """
+        for assignment in list(self._assignments.values()):
+            try:
+                async with asyncio.timeout(ANSWER_SECONDS):
+                    position = await self._app.consumer.position(TP(self._topic, assignment.partition))
+            except (KafkaError, TimeoutError):
+                return  # the partitions are changing
+            if position is None or position <= assignment.expected:
+                assignment.silent_at = -1
+            elif assignment.silent_at == assignment.expected:
+                assignment.silent_at = -1
+                await self._go_back(assignment)
+            else:
+                assignment.silent_at = assignment.expected
+
+    async def commit(self) -> None:
+        """Commit every partition's finished prefix."""
+        offsets = {
+            a.partition: a.acks.next_offset
+            for a in self._assignments.values()
+            if a.acks.next_offset is not None and a.acks.next_offset != a.committed
+        }
+        if not offsets:
+            return
+        # Protected, but the only way to commit offsets of one's own choice through Faust's consumer.
+        done = await self._app.consumer._commit({TP(self._topic, p): o for p, o in offsets.items()})
+        for partition, offset in offsets.items():
+            if done and partition in self._assignments:
+                self._assignments[partition].committed = offset
+
+    async def _go_back(self, assignment: Assignment[T]) -> None:
+        tp = TP(self._topic, assignment.partition)
+        log.warning("partition %d: going back to offset %d", assignment.partition, assignment.expected)
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                # Retention may have removed the message meanwhile; then it is lost, and waiting is no use.
+                earliest = await self._app.consumer.earliest_offsets(tp)
+                assignment.expected = max(assignment.expected, earliest[tp])
+                await self._app.consumer.seek(tp, assignment.expected)
+        except (KafkaError, TimeoutError) as error:
+            log.warning("partition %d: could not go back: %r", assignment.partition, error)

@@ -1,0 +1,45 @@
+"""Books a device in the ledger: from the launch of the process that holds it until it lets go."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+
+import psutil
+
+from signals.ledger import Ledger, Stage
+
+
+def launched_ns() -> int:
+    """When this process was started, Unix ns, to a hundredth of a second."""
+    if sys.platform != "linux":
+        return round(psutil.Process().create_time() * 1e9)
+    # psutil adds the time since boot to a boot time in whole seconds; that is too coarse here.
+    fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
+    started_seconds = int(fields[19]) / os.sysconf("SC_CLK_TCK")
+    age_seconds = time.clock_gettime(time.CLOCK_BOOTTIME) - started_seconds
+    return time.time_ns() - round(age_seconds * 1e9)
+
+
+class DeviceSession:
+    """One device of a pool, provisioned since this process was launched. Enter it when the model is warm."""
+
+    def __init__(self, ledger: Ledger, *, path: str, pool: str, device: str) -> None:
+        self._ledger, self._path, self._pool, self._device = ledger, path, pool, device
+        self._ready_ns = 0
+
+    def __enter__(self) -> DeviceSession:
+        self._ready_ns = time.time_ns()
+        self._record(Stage.DEVICE_PROVISIONED, launched_ns(), self._ready_ns)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._record(Stage.DEVICE_RELEASED, self._ready_ns, time.time_ns())
+        self._ledger.flush()  # whatever comes next may take longer than this process is given
+
+    def _record(self, stage: Stage, start_ns: int, end_ns: int) -> None:
+        self._ledger.record(
+            stage, start_ns=start_ns, end_ns=end_ns, path=self._path, pool=self._pool, device=self._device
+        )
