@@ -10,10 +10,12 @@ import os
 import threading
 import time
 from collections import deque
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from signals.architecture import RunContext
@@ -124,7 +126,7 @@ class Ledger:
             rows = [self._rows.popleft() for _ in range(len(self._rows))]
             if rows and not self._writer_closed:
                 columns = [
-                    pa.array(column, type=field.type)
+                    _column(column, field.type)
                     for column, field in zip(zip(*rows, strict=True), LEDGER_SCHEMA, strict=True)
                 ]
                 self._writer.write_batch(pa.record_batch(columns, schema=LEDGER_SCHEMA))
@@ -150,3 +152,16 @@ class Ledger:
     def _flush_until_closed(self) -> None:
         while not self._closed.wait(FLUSH_SECONDS):
             self.flush()
+
+
+def _column(values: Sequence[Any], data_type: pa.DataType) -> pa.Array:
+    """A column from its buffers. ``pa.array`` would import pandas to see whether this is a Series: more
+    than a second of CPU, in every process, at its first flush, which is when it has work to do."""
+    if not pa.types.is_string(data_type):
+        numbers = np.array(values, data_type.to_pandas_dtype())
+        return pa.Array.from_buffers(data_type, len(values), [None, pa.py_buffer(numbers)])
+    encoded = [value.encode("utf-8", "replace") for value in values]
+    offsets = np.zeros(len(encoded) + 1, np.int32)
+    np.cumsum([len(text) for text in encoded], out=offsets[1:])
+    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(b"".join(encoded))]
+    return pa.Array.from_buffers(data_type, len(encoded), buffers)

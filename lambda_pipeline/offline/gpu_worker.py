@@ -47,7 +47,7 @@ class _Running:
 
 
 class GpuWorker:
-    """Keeps one device busy with the images of one or two jobs."""
+    """Keeps one device busy: takes the next job while the images of the ones before still run."""
 
     def __init__(
         self, context: RunContext, pinlater: PinLater, compute: LocalCompute, jobs: BatchJobs
@@ -64,8 +64,8 @@ class GpuWorker:
         """Work until ``stop``; jobs that are not done then are given back."""
         while not stop.is_set():
             try:
-                if self._in_flight < self._low_water:
-                    self._take_job()
+                while self._in_flight < self._low_water and self._take_job():
+                    pass
                 if not self._running:
                     self._pinlater.wait(WAIT_SECONDS)
                     continue
@@ -80,8 +80,10 @@ class GpuWorker:
         for running in self._running:
             self._pinlater.fail(running.job, 0.0)
 
-    def _take_job(self) -> None:
-        for job in self._pinlater.dequeue(1, self._claim_seconds):
+    def _take_job(self) -> bool:
+        """Take one job and start on its images. Whether there was one."""
+        jobs = self._pinlater.dequeue(1, self._claim_seconds)
+        for job in jobs:
             futures = [
                 self._compute.submit(image["object_key"], image["pipeline"], image["galaxy"])
                 for image in self._jobs.accept(job)
@@ -91,6 +93,7 @@ class GpuWorker:
             self._running.append(_Running(job, futures, time.monotonic()))
             for future in futures:
                 future.add_done_callback(self._image_done)
+        return bool(jobs)
 
     def _image_done(self, _: Future[ComputeResult]) -> None:
         with self._progressed:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -85,3 +87,15 @@ def test_what_was_flushed_can_be_read_while_the_process_lives(tmp_path: Path) ->
     ledger.record(Stage.ARRIVAL, start_ns=2, end_ns=2)
     ledger.flush()
     assert len(rows(tmp_path)) == 1
+
+
+def test_writing_does_not_import_pandas(tmp_path: Path) -> None:
+    # It takes a second of CPU, which every process would pay while it has work to do.
+    code = (
+        "import sys, pathlib\n"
+        "from signals.ledger import Ledger, Stage\n"
+        "with Ledger(pathlib.Path(sys.argv[1]), process='p') as ledger:\n"
+        "    ledger.record(Stage.FETCH, start_ns=1, end_ns=2, detail='ü\\udc80')\n"
+        "sys.exit('pandas' in sys.modules)\n"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True, timeout=60)
