@@ -35,6 +35,7 @@ def judge(
         _did_work(arms),
         *_zero_rules(arms),
         _same_workload(conditions),
+        _same_verdicts(conditions),
         _agreement(agreement),
         *_condition_rules(arms, conditions),
         _samples(arms),
@@ -129,6 +130,18 @@ def _same_workload(conditions: Mapping[str, Mapping[str, Any]]) -> Rule:
         limit=True,
         reason="the arms were not offered the same arrivals",
         advice="compare only arms of one run that ended",
+    )
+
+
+def _same_verdicts(conditions: Mapping[str, Mapping[str, Any]]) -> Rule:
+    measured = max((row["differing_verdicts"] for row in conditions.values()), default=0)
+    return Rule(
+        id="same_verdicts",
+        ok=measured == 0,
+        measured=measured,
+        limit=0,
+        reason="an image became a dead letter in one arm only, or for another reason",
+        advice="look at the dead letters of both arms: a store that fails now and then is the usual cause",
     )
 
 

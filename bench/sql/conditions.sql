@@ -1,6 +1,7 @@
 -- What the validity of a run rests on: was the generator on time (the 99th percentile of the delay between
 -- the scheduled time and the hand-over, whatever n is), did any clock run backwards, was the load sustained
--- (arrivals that had not ended at the midnight of their day), and were all arms offered the same keys.
+-- (arrivals that had not ended at the midnight of their day), were all arms offered the same keys, and did
+-- they give the same verdict, with the same reasons, on every image that became a dead letter.
 WITH generator AS (
     SELECT arm, quantile_cont((submitted_ns - scheduled_ns) / 1e9, 0.99) AS generator_p99_seconds
     FROM arrivals GROUP BY arm
@@ -31,11 +32,28 @@ workload AS (
     FROM arrivals
     WHERE replicate = (SELECT min(replicate) FROM arrivals)
     GROUP BY arm
+),
+verdicts AS (
+    SELECT arm, replicate, galaxy, image_signature,
+        string_agg(DISTINCT reason, ', ' ORDER BY reason) AS reasons
+    FROM dead_letters GROUP BY ALL
+),
+arms_of_replicate AS (
+    SELECT replicate, count(DISTINCT arm) AS arms FROM arrivals GROUP BY replicate
+),
+shared_verdicts AS (
+    SELECT replicate, galaxy, image_signature, reasons, count(*) AS arms FROM verdicts GROUP BY ALL
+),
+differing AS (
+    SELECT count(*) AS differing_verdicts
+    FROM shared_verdicts s JOIN arms_of_replicate a USING (replicate) WHERE s.arms < a.arms
 )
 SELECT
     arm, generator_p99_seconds, negative_durations, open_at_midnight_share,
-    workload_hash = first_value(workload_hash) OVER (ORDER BY arm) AS same_workload
+    workload_hash = first_value(workload_hash) OVER (ORDER BY arm) AS same_workload,
+    differing_verdicts
 FROM generator
+CROSS JOIN differing
 JOIN negative USING (arm)
 LEFT JOIN backlog USING (arm)
 LEFT JOIN workload USING (arm)
