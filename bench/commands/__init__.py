@@ -1,0 +1,1 @@
+"""Subcommands of ``lkbench`` that have a file of their own."""

@@ -1,0 +1,1 @@
+"""What an architecture costs: price books, resource counts, projection, simulation, decision map."""
