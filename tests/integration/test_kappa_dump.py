@@ -16,7 +16,7 @@ from signals.hive import HIVE_SCHEMA, MetastoreReader, read_partition
 from tests.integration.kappa_harness import GALAXY, Feed, jpeg, running_arm
 from tests.integration.test_kappa_stream import ledger_rows
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(400)]
 MakeContext = Callable[..., RunContext]
 
 
