@@ -81,7 +81,7 @@ def run_worker(context: RunContext, worker: int) -> None:
             data_dir=context.arm_dir / f"faust_{worker}",
             on_assigned=on_assigned,
         )
-        with DeviceSession(ledger, path=PATH, pool=POOL, device=engine.device):
+        with DeviceSession(ledger, path=PATH, pool=POOL, devices=[engine.device]):
             deploy(plan, stream_engine)
 
 

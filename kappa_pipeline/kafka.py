@@ -23,7 +23,7 @@ DELIVERY_SECONDS = 20.0
 def client_config(context: RunContext, **more: Any) -> dict[str, Any]:
     """librdkafka settings of every client of this run; ``more`` are settings with ``_`` for ``.``."""
     extra = {name.replace("_", "."): value for name, value in more.items()}
-    return {"bootstrap.servers": context.kafka_bootstrap, **context.kafka_options, **extra}
+    return {**context.kafka_client, **extra}
 
 
 def new_producer(context: RunContext) -> Producer:

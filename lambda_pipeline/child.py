@@ -1,32 +1,18 @@
-"""What every process of this arm needs around its work: context, clean stop, its device in the ledger."""
+"""What every process of this arm needs around its work: context, clean stop, exit code."""
 
 from __future__ import annotations
 
 import argparse
-import os
-import signal
 import sys
-import threading
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
-import psutil
-
 from signals.architecture import RunContext
 from signals.errors import LkbenchError
-from signals.ledger import Ledger, Stage
-
-
-class StopSignal(threading.Event):
-    """Set when the process is asked to stop (SIGTERM, SIGINT)."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: self.set())
+from signals.process import StopSignal
 
 
 def context_argument(parser: argparse.ArgumentParser) -> None:
@@ -62,37 +48,3 @@ def log(message: str) -> None:
     """One line on stderr, which is the process's log file."""
     stamp = time.strftime("%H:%M:%S", time.gmtime())
     print(f"{stamp} {message}", file=sys.stderr, flush=True)  # noqa: T201
-
-
-def launched_ns() -> int:
-    """When this process was started, Unix ns, to a hundredth of a second."""
-    if sys.platform != "linux":
-        return round(psutil.Process().create_time() * 1e9)
-    # psutil adds the time since boot to a boot time in whole seconds; a pool's start is measured finer.
-    fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
-    started_seconds = int(fields[19]) / os.sysconf("SC_CLK_TCK")
-    age_seconds = time.clock_gettime(time.CLOCK_BOOTTIME) - started_seconds
-    return time.time_ns() - round(age_seconds * 1e9)
-
-
-class DeviceSession:
-    """Books devices on a pool: provisioned from the launch of this process until now, released at exit.
-
-    Enter it when the model is loaded and warm.
-    """
-
-    def __init__(self, ledger: Ledger, pool: str, devices: Sequence[str]) -> None:
-        self._ledger, self._pool, self._devices = ledger, pool, devices
-        self._ready_ns = 0
-
-    def __enter__(self) -> DeviceSession:
-        self._ready_ns = time.time_ns()
-        self._record(Stage.DEVICE_PROVISIONED, launched_ns(), self._ready_ns)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._record(Stage.DEVICE_RELEASED, self._ready_ns, time.time_ns())
-
-    def _record(self, stage: Stage, start_ns: int, end_ns: int) -> None:
-        for device in self._devices:
-            self._ledger.record(stage, start_ns=start_ns, end_ns=end_ns, pool=self._pool, device=device)

@@ -25,7 +25,7 @@ class Publisher:
         self._dead_letter_topic = context.dead_letter_topic
         self._producer = confluent_kafka.Producer(
             {
-                **_client_options(context),
+                **context.kafka_client,
                 "enable.idempotence": True,
                 "linger.ms": 0,
                 "delivery.timeout.ms": round(DELIVERY_SECONDS * 1000),
@@ -82,7 +82,7 @@ class Publisher:
 
 def create_topics(context: RunContext, partitions: dict[str, int]) -> None:
     """Create topics, given the number of partitions of each; those that exist stay. Raises ServiceError."""
-    admin = AdminClient(_client_options(context))
+    admin = AdminClient(context.kafka_client)
     topics = [
         NewTopic(topic, num_partitions=count, replication_factor=1) for topic, count in partitions.items()
     ]
@@ -92,7 +92,3 @@ def create_topics(context: RunContext, partitions: dict[str, int]) -> None:
         except confluent_kafka.KafkaException as error:
             if error.args[0].code() != confluent_kafka.KafkaError.TOPIC_ALREADY_EXISTS:
                 raise ServiceError(f"Kafka topic {topic} can't be created: {error}") from error
-
-
-def _client_options(context: RunContext) -> dict[str, Any]:
-    return {"bootstrap.servers": context.kafka_bootstrap, **context.kafka_options}

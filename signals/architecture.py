@@ -130,6 +130,12 @@ class RunContext:
     max_attempts: int = 5  # attempts before a job that keeps failing is dead-lettered
 
     @property
+    def kafka_client(self) -> dict[str, Any]:
+        """librdkafka settings that every client of this run starts from. A new dict at every call."""
+        # librdkafka logs to stderr by itself, which in the driver is the user's: errors only.
+        return {"bootstrap.servers": self.kafka_bootstrap, "log_level": 3, **self.kafka_options}
+
+    @property
     def media_topic(self) -> str:
         """Kafka topic of :class:`MediaEvent`."""
         return f"{self.namespace}.media_events"

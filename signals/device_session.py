@@ -1,10 +1,11 @@
-"""Books a device in the ledger: from the launch of the process that holds it until it lets go."""
+"""Books devices in the ledger: from the launch of the process that holds them until it lets go."""
 
 from __future__ import annotations
 
 import os
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import psutil
@@ -24,10 +25,10 @@ def launched_ns() -> int:
 
 
 class DeviceSession:
-    """One device of a pool, provisioned since this process was launched. Enter it when the model is warm."""
+    """Devices of one pool, provisioned since this process was launched. Enter it when the model is warm."""
 
-    def __init__(self, ledger: Ledger, *, path: str, pool: str, device: str) -> None:
-        self._ledger, self._path, self._pool, self._device = ledger, path, pool, device
+    def __init__(self, ledger: Ledger, *, path: str, pool: str, devices: Sequence[str]) -> None:
+        self._ledger, self._path, self._pool, self._devices = ledger, path, pool, devices
         self._ready_ns = 0
 
     def __enter__(self) -> DeviceSession:
@@ -40,6 +41,7 @@ class DeviceSession:
         self._ledger.flush()  # whatever comes next may take longer than this process is given
 
     def _record(self, stage: Stage, start_ns: int, end_ns: int) -> None:
-        self._ledger.record(
-            stage, start_ns=start_ns, end_ns=end_ns, path=self._path, pool=self._pool, device=self._device
-        )
+        for device in self._devices:
+            self._ledger.record(
+                stage, start_ns=start_ns, end_ns=end_ns, path=self._path, pool=self._pool, device=device
+            )

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import sys
 import threading
 from collections.abc import Iterable, Iterator, Sequence
@@ -21,7 +20,7 @@ import thriftpy2
 
 from signals.encodings import IDL_DIR
 from signals.errors import ConfigurationError, LkbenchError
-from signals.process import write_ready_file
+from signals.process import StopSignal, write_ready_file
 from signals.rockstore import Rockstore
 from signals.rpc import RpcClient, RpcServer
 
@@ -179,9 +178,7 @@ def _chunks(items: Iterable[tuple[bytes, bytes]]) -> Iterator[list[tuple[bytes, 
 @click.option("--host", default="127.0.0.1", show_default=True)
 def main(data: Path, ready_file: Path, token_file: Path, host: str) -> None:
     """Serve the Galaxy Signal Service until SIGTERM."""
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    stop = StopSignal()
     try:
         serve(data, ready_file, token_file.read_text("utf-8").strip(), host, stop)
     except LkbenchError as error:

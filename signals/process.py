@@ -232,6 +232,15 @@ class ProcessGroup:
 _NO_PROCESS: subprocess.Popen[bytes] = None  # type: ignore[assignment]  # replaced before a Child is seen
 
 
+class StopSignal(threading.Event):
+    """Set when this process is asked to stop (SIGTERM, SIGINT). Make it in the main thread."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: self.set())
+
+
 def write_ready_file(path: Path, content: Mapping[str, object]) -> None:
     """Say "ready" to the parent: write ``content`` (an address, say) atomically to ``path``."""
     temporary = path.with_suffix(f".{os.getpid()}.tmp")

@@ -9,12 +9,12 @@ import time
 from collections import Counter
 
 from bench.consumers.progress import BatchProgress, batch_progress_file
-from bench.consumers.runtime import StopSignal, consumer_context
+from bench.consumers.runtime import consumer_context
 from signals.architecture import RunContext
 from signals.declaration import for_galaxy
 from signals.hive import MetastoreReader, read_partition
 from signals.ledger import Ledger, Stage
-from signals.process import write_ready_file
+from signals.process import StopSignal, write_ready_file
 
 POLL_SECONDS = 0.1
 

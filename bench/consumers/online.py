@@ -11,13 +11,13 @@ from collections.abc import Sequence
 import confluent_kafka
 
 from bench.consumers.progress import OnlineProgress, online_progress_file
-from bench.consumers.runtime import StopSignal, consumer_context
+from bench.consumers.runtime import consumer_context
 from signals.architecture import AvailabilityEvent, DeadLetter, RunContext
 from signals.declaration import for_galaxy
 from signals.errors import ServiceError
 from signals.gss import GssClient
 from signals.ledger import Ledger, Stage
-from signals.process import write_ready_file
+from signals.process import StopSignal, write_ready_file
 from signals.record import record_key
 
 MESSAGES_PER_POLL = 100
@@ -36,12 +36,11 @@ class OnlineClient:
         self.progress = OnlineProgress()
         self._consumer = confluent_kafka.Consumer(
             {
-                "bootstrap.servers": context.kafka_bootstrap,
+                **context.kafka_client,
                 "group.id": f"{context.namespace}.online_client",
                 "enable.auto.commit": False,
                 "auto.offset.reset": "earliest",
                 "fetch.wait.max.ms": 5,
-                **context.kafka_options,
             }
         )
         self._consumer.assign(

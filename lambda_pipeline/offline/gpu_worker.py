@@ -14,7 +14,7 @@ from collections import deque
 from concurrent.futures import Future
 from dataclasses import dataclass
 
-from lambda_pipeline.child import DeviceSession, StopSignal, log, run_process
+from lambda_pipeline.child import log, run_process
 from lambda_pipeline.offline.batch_job import BatchJobs
 from lambda_pipeline.offline.step3_pool import ready_file
 from lambda_pipeline.pinlater import Job, PgmqPinLater, PinLater
@@ -22,12 +22,13 @@ from lambda_pipeline.publisher import Publisher
 from signals.architecture import RunContext
 from signals.catalog import Catalog
 from signals.compute import ComputeResult, LocalCompute
+from signals.device_session import DeviceSession
 from signals.errors import ServiceError
 from signals.inference import InferenceEngine
 from signals.ledger import Ledger
 from signals.model import Model
 from signals.object_store import ObjectStore
-from signals.process import write_ready_file
+from signals.process import StopSignal, write_ready_file
 
 POOL = "nightly"
 WAIT_SECONDS = 0.25
@@ -136,7 +137,7 @@ def serve(context: RunContext, index: int, stop: StopSignal) -> None:
             contextlib.closing(PgmqPinLater(context.postgres_dsn, context.namespace, "nightly"))
         )
         max_bytes = max(spec.media.max_bytes for spec in catalog.pipelines.values())
-        stack.enter_context(DeviceSession(ledger, POOL, [engine.device]))
+        stack.enter_context(DeviceSession(ledger, path=POOL, pool=POOL, devices=[engine.device]))
         compute = LocalCompute(
             lambda key: store.get(key, max_bytes),
             engine,

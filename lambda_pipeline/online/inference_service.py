@@ -15,18 +15,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lambda_pipeline.child import DeviceSession, StopSignal, log, run_process
+from lambda_pipeline.child import log, run_process
 from lambda_pipeline.online import inference_idl as idl
 from lambda_pipeline.online.ready_files import inference_address_file
 from signals.architecture import RunContext
 from signals.batcher import Batch, DynamicBatcher
 from signals.declaration import FloatArray, SignalDeclaration
+from signals.device_session import DeviceSession
 from signals.errors import ConfigurationError, ImageError, ServiceError
 from signals.image import RgbImage
 from signals.inference import InferenceEngine, SignalValues, signal_values
 from signals.ledger import Ledger, Stage
 from signals.model import Model
-from signals.process import write_ready_file
+from signals.process import StopSignal, write_ready_file
 from signals.rpc import RpcServer
 
 POOL = "online"
@@ -150,7 +151,7 @@ def serve(context: RunContext, _index: int, stop: StopSignal) -> None:
         engines = load_engines(context)
         handler = InferenceHandler(engines, context, ledger)
         with (
-            DeviceSession(ledger, POOL, [engine.device for engine in engines]),
+            DeviceSession(ledger, path=POOL, pool=POOL, devices=[engine.device for engine in engines]),
             RpcServer(idl.Inference, handler, context.rpc_token) as server,
         ):
             address = {"host": server.host, "port": server.port, "pid": os.getpid()}

@@ -11,7 +11,7 @@ import os
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 
-from lambda_pipeline.child import StopSignal, log, run_process
+from lambda_pipeline.child import log, run_process
 from lambda_pipeline.online.image_job import Clients, ImageJobs
 from lambda_pipeline.online.inference_client import InferenceClient
 from lambda_pipeline.online.ready_files import inference_address_file, worker_ready_file
@@ -24,7 +24,7 @@ from signals.gss import GssClient
 from signals.ledger import Ledger
 from signals.model import Model
 from signals.object_store import ObjectStore
-from signals.process import write_ready_file
+from signals.process import StopSignal, write_ready_file
 
 MIN_JOB_THREADS, MAX_JOB_THREADS = 4, 16
 WAIT_SECONDS = 0.25  # without a wake-up: for retries and for claims that ran out
