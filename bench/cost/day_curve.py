@@ -38,17 +38,23 @@ class DayCurve:
         values: Floats = np.exp(-self.concentration * (1 + np.cos(2 * np.pi * at))) / i0e(self.concentration)
         return values
 
-    def cumulative(self, points: int = 8192) -> tuple[Floats, Floats]:
-        """Day fractions (points + 1,) in [0, 1], and the share of the day's arrivals until each."""
-        edges = np.linspace(0.0, 1.0, points + 1)
-        steps = self.rate((edges[:-1] + edges[1:]) / 2)
-        share = np.concatenate([[0.0], np.cumsum(steps)])
-        return edges, share / share[-1]
+    def cumulative(self) -> tuple[Floats, Floats]:
+        """Day fractions (8193,) in [0, 1], and the share of the day's arrivals until each."""
+        return _cumulative(self)
 
     def arrival_quantile(self, share: float) -> float:
         """The day fraction until which ``share`` of the day's images have arrived."""
         edges, cumulative = self.cumulative()
         return float(np.interp(share, cumulative, edges))
+
+
+@lru_cache(maxsize=64)
+def _cumulative(curve: DayCurve) -> tuple[Floats, Floats]:
+    edges = np.linspace(0.0, 1.0, 8193)
+    share = np.concatenate([[0.0], np.cumsum(curve.rate((edges[:-1] + edges[1:]) / 2))])
+    share /= share[-1]
+    edges.flags.writeable = share.flags.writeable = False  # shared by all who ask
+    return edges, share
 
 
 @lru_cache(maxsize=256)

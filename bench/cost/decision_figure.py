@@ -40,6 +40,7 @@ _COLOURS = {
     Architecture.KAPPA: "#8fc3e8",
 }
 _NOTHING = "#ffffff"
+_NBSP = "\u00a0"  # keeps a name and its value on one line
 Floats = npt.NDArray[np.float64]
 
 
@@ -72,7 +73,7 @@ def draw_decision_map(
     _caption(canvas, inputs)
     canvas.suptitle("Cheapest architecture that meets the freshness objective", fontsize=14, x=0.5, y=0.985)
     canvas.subplots_adjust(
-        left=0.07 if len(objectives) > 1 else 0.12, right=0.98, top=0.89, bottom=0.30, wspace=0.05
+        left=0.07 if len(objectives) > 1 else 0.12, right=0.98, top=0.89, bottom=0.30, wspace=0.08
     )
     canvas.savefig(path)
     return maps
@@ -90,7 +91,9 @@ def _panel(axes: Any, grid: CostGrid, simulated: CostGrid, freshness_seconds: fl
         axes.contourf(images, vertical, tied, levels=[0.5, 1.5], colors="none", hatches=["////"])
     _simulated_line(axes, simulated, freshness_seconds)
     if grid.axis is MapAxis.SPEED:
-        _closed_form_lines(axes, inputs, images)
+        night = ARCHITECTURES.index(Architecture.LAMBDA_NIGHTLY)
+        night_qualifies = (grid.p95_seconds[night] <= freshness_seconds).any()
+        _closed_form_lines(axes, inputs, images, night_qualifies=bool(night_qualifies))
     level = _level(inputs, grid.axis)
     if level is not None:
         star = {"color": "black", "markersize": 17, "markeredgecolor": "white", "zorder": 6}
@@ -98,7 +101,8 @@ def _panel(axes: Any, grid: CostGrid, simulated: CostGrid, freshness_seconds: fl
     axes.set(xscale="log", yscale="log", xlim=(images[0], images[-1]), ylim=(vertical[0], vertical[-1]))
     axes.set_xlabel("images per day")
     table = "with a Hive table" if inputs.batch_table else "online consumers only"
-    axes.set_title(f"95 % available online within {duration_text(freshness_seconds)}, {table}", fontsize=11)
+    within = duration_text(freshness_seconds).replace(".0 ", " ")
+    axes.set_title(f"95 % available online within {within}, {table}", fontsize=11)
     if (found.winner == UNDECIDED).all():
         text = "undecided:\na price is missing"
         axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", fontsize=14)
@@ -116,13 +120,15 @@ def _points(inputs: PlanInputs, axis: MapAxis, size: tuple[int, int]) -> tuple[F
     return np.logspace(4, 10, size[0]), np.geomspace(*_vertical_range(inputs, axis), size[1])
 
 
-def _closed_form_lines(axes: Any, inputs: PlanInputs, images: Floats) -> None:
+def _closed_form_lines(axes: Any, inputs: PlanInputs, images: Floats, *, night_qualifies: bool) -> None:
     points = [replace(inputs, images_per_day=float(value)) for value in images]
     hours = [device_hours_break_even_speed(point.images_per_day) for point in points]
     axes.plot(images, hours, color="#555555", linewidth=1.6, linestyle="--")
     axes.plot(
         images, [one_instance_speed(point) for point in points], color="#555555", linewidth=1.6, linestyle=":"
     )
+    if not night_qualifies:
+        return
     # The fluid line holds where pools are large: below the line from which one instance is enough.
     fluid = [(fluid_break_even_speed(p) or np.nan) for p in points]
     fluid = [s if s < one_instance_speed(p) else np.nan for s, p in zip(fluid, points, strict=True)]
@@ -171,7 +177,7 @@ def _caption(canvas: Canvas, inputs: PlanInputs) -> None:
         "results_per_put",
     )
     assumed = [
-        f"{name} {getattr(coefficients, name).value:g}"
+        f"{name.replace('_', _NBSP)}{_NBSP}{getattr(coefficients, name).value:g}"
         for name in names
         if getattr(coefficients, name).kind is Kind.ASSUMED
     ]
@@ -179,8 +185,9 @@ def _caption(canvas: Canvas, inputs: PlanInputs) -> None:
     text = (
         f"Your point: {inputs.images_per_day:,.0f} images a day at {speed.value:g} images/s per device of "
         f"{inputs.device.instance} ({speed.kind}: {speed.source}). Live pool {pool}. "
-        f"Prices: {inputs.book.name}, {inputs.book.currency}. Yearly cost incl. {inputs.at('upgrades_per_year'):g} full backfill(s). "
-        f"ASSUMED: {', '.join(assumed)}, and the resource counts per image (lkbench plan lists all). "
+        f"Prices: {inputs.book.name}, {inputs.book.currency}. Yearly cost incl. "
+        f"{inputs.at('upgrades_per_year'):g} full backfill(s). ASSUMED: {', '.join(assumed)}, and the "
+        "resource counts per image (lkbench plan lists all). "
         "No figure here is Pinterest's."
     )
     width = 190 if inputs.freshness_seconds < RELAXED_SECONDS else 100

@@ -18,7 +18,7 @@ from signals.errors import ConfigurationError
 ARCHITECTURES = tuple(Architecture)
 NONE_QUALIFIES, UNDECIDED = -1, -2
 DEFAULT_TIE = 0.05
-_SIMULATED_ARRIVALS = 400  # per point: costs hardly depend on them; enough to tell seconds from hours
+_SIMULATED_ARRIVALS = 2_000  # per point: costs hardly depend on them; enough to tell seconds from hours
 
 Floats = npt.NDArray[np.float64]
 

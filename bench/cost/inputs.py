@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
@@ -124,7 +125,16 @@ class Coefficients:
     def with_value(self, name: str, value: float, source: str = "") -> Coefficients:
         """A copy in which ``name`` has another value."""
         old: Figure = getattr(self, name)
-        changed: Any = {name: replace(old, value=value, source=source or old.source)}
+        low = None if old.low is None else min(old.low, value)
+        high = None if old.high is None else max(old.high, value)
+        changed: Any = {name: replace(old, value=value, low=low, high=high, source=source or old.source)}
+        return replace(self, **changed)
+
+    def with_band(self, name: str, low: float, high: float, source: str) -> Coefficients:
+        """A copy in which ``name`` has another band, and its geometric middle as value."""
+        old: Figure = getattr(self, name)
+        value = math.sqrt(low * high)
+        changed: Any = {name: replace(old, value=value, low=low, high=high, source=source, kind=Kind.ASSUMED)}
         return replace(self, **changed)
 
 

@@ -169,7 +169,7 @@ def disqualified(inputs: PlanInputs, architecture: Architecture, p95_seconds: fl
 
 
 def sensitivity(inputs: PlanInputs) -> list[Sensitivity]:
-    """One input at a time over its band, the one that moves the cheapest architecture's cost most first."""
+    """One input at a time over its band, the one that moves an architecture's cost most first."""
     rows = []
     for entry in fields(inputs.coefficients):
         figure = getattr(inputs.coefficients, entry.name)
@@ -185,8 +185,7 @@ def sensitivity(inputs: PlanInputs) -> list[Sensitivity]:
     images = (inputs.images_per_day / 2, inputs.images_per_day * 2)
     ends = [replace(inputs, images_per_day=value) for value in images]
     rows.append(_sensitivity("images per day", "images/d", images, ends))
-    reference = _cheapest_of(inputs) or Architecture.KAPPA
-    return sorted(rows, key=lambda row: row.swing(reference), reverse=True)
+    return sorted(rows, key=lambda row: max(row.swing(a) for a in Architecture), reverse=True)
 
 
 def _sensitivity(name: str, unit: str, band: tuple[float, float], ends: list[PlanInputs]) -> Sensitivity:

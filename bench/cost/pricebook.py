@@ -136,6 +136,9 @@ def _parse(name: str, text: str) -> PriceBook:
         raise ConfigurationError(f"price book {name}: {error}") from error
     head = ("provider", "region", "currency", "date")
     _check_keys(name, "", raw, required=(*head, "lines"), optional=("factors", "note"))
+    for table in ("lines", "factors"):
+        if not isinstance(raw.get(table, {}), dict):
+            raise ConfigurationError(f"price book {name}: {table} is a table")
     lines = {key: _line(name, key, value) for key, value in raw["lines"].items()}
     factors = {key: _factor(name, key, value, lines) for key, value in raw.get("factors", {}).items()}
     return PriceBook(name=name, lines=lines, factors=factors, **{key: str(raw[key]) for key in head})

@@ -9,6 +9,8 @@ backlog of the FIFO queue.
 
 from __future__ import annotations
 
+import bisect
+import heapq
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +19,7 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float64]
 
 LANE_ARRIVALS = 512
+SEQUENTIAL_ARRIVALS = 4096
 WARM_UP_ARRIVALS = 512  # served before a lane's own arrivals, so that its batches have their usual sizes
 
 
@@ -72,6 +75,30 @@ def serve(arrivals: Floats, service: BatchService, servers: int = 1, free_at: Fl
     return batched_departures(arrivals, service, servers, free_at)
 
 
+def sequential_departures(
+    arrivals: Floats, service: BatchService, servers: int = 1, free_at: Floats | None = None
+) -> Served:
+    """The same queue, one batch after the other: exact, and the reference for the lanes."""
+    times: list[float] = arrivals.tolist()
+    free = [-np.inf] * servers if free_at is None else free_at.tolist()
+    heapq.heapify(free)
+    ends: list[float] = []
+    sizes: list[int] = []
+    busy, position = 0.0, 0
+    while position < len(times):
+        begin = max(free[0], times[position])
+        last = min(position + service.max_batch, len(times))
+        size = max(1, bisect.bisect_right(times, begin, position, last) - position)
+        seconds = service.overhead_seconds + size * service.per_image_seconds
+        heapq.heapreplace(free, begin + seconds)
+        ends.append(begin + seconds)
+        sizes.append(size)
+        busy += seconds
+        position += size
+    departures: Floats = np.repeat(np.array(ends), np.array(sizes, dtype=np.int64))
+    return Served(departures, busy, len(sizes))
+
+
 def batched_departures(
     arrivals: Floats,
     service: BatchService,
@@ -81,12 +108,12 @@ def batched_departures(
 ) -> Served:
     """A free server takes whatever waits, at most ``max_batch``, and starts at once. Sorted ``arrivals``, s.
 
-    Exact for up to ``lane_arrivals`` arrivals, which are one lane. Beyond that, lanes are joined by the FIFO
-    queue's backlog at the full-batch speed (a lower bound of the true backlog) and a warm-up.
+    Exact, batch by batch, for up to ``SEQUENTIAL_ARRIVALS``. Beyond that, lanes of ``lane_arrivals`` are
+    joined by the FIFO queue's backlog at the full-batch speed (a lower bound of the true one) and a warm-up.
     """
     count = arrivals.size
-    if count == 0:
-        return Served(np.empty(0), 0.0, 0)
+    if count <= SEQUENTIAL_ARRIVALS:
+        return sequential_departures(arrivals, service, servers, free_at)
     own_start = np.arange(0, count, lane_arrivals)
     start = np.maximum(own_start - WARM_UP_ARRIVALS, 0)
     end = np.minimum(own_start + lane_arrivals, count)
@@ -103,9 +130,11 @@ def batched_departures(
         free[lanes, server] = begin + seconds
         own = position >= own_start[lanes]
         departures[position[own]] = (begin + seconds)[own]
-        # A batch that straddles the lane's start belongs to the lane's own part from there on.
+        # Of a batch that straddles the lane's start, the lane owns the images from there on, and their share.
         straddles = ~own & (position + size > own_start[lanes])
         departures[own_start[lanes][straddles]] = (begin + seconds)[straddles]
+        share = (position + size - own_start[lanes])[straddles] / size[straddles]
+        busy += float((share * seconds[straddles]).sum())
         busy += float(seconds[own].sum())
         batches += int(own.sum())
         at[lanes] = position + size
