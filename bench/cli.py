@@ -19,6 +19,7 @@ import orjson
 from rich.console import Console
 
 from bench.arms import arm_names
+from bench.commands.plan import plan
 from bench.config import HarnessConfig
 from bench.display import Display
 from bench.exit_codes import ExitCode, describe
@@ -249,6 +250,9 @@ def datasets() -> None:
     for name in Workload.names():
         console.print(f"  {name:<12} {Workload.load(name).description}", highlight=False)
     console.print(f"[bold]arms[/] (--arms)\n  {', '.join(arm_names())}")
+
+
+cli.add_command(plan)
 
 
 def find_run(run: str, output: Path) -> Path:

@@ -73,12 +73,13 @@ def dump_day(context: RunContext, day: int, midnight_ns: int, ledger: Ledger) ->
         with step("dump.checkpoint"), GssClient(context.gss_host, context.gss_port, context.rpc_token) as gss:
             gss.checkpoint(checkpoint)
         with contextlib.ExitStack() as stack:
-            with step("dump.transform"):
+            with step("dump.spark_session"):
                 spark = stack.enter_context(_spark(context))
-                written = transform(spark, plan, checkpoint, context.warehouse_dir, day, attempt_id)
-            with step("dump.swap"):
                 spark.sql(create_database_sql(context.namespace, context.warehouse_dir))
                 spark.sql(create_table_sql(context.namespace))
+            with step("dump.transform"):
+                written = transform(spark, plan, checkpoint, context.warehouse_dir, day, attempt_id)
+            with step("dump.swap"):
                 for galaxy, (path, rows) in written.items():
                     publish_partition(spark.sql, context.namespace, galaxy, day, path, rows)
     finally:

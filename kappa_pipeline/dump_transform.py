@@ -75,7 +75,7 @@ def transform(
         .observe(counts, *(f.count_if(f.col("galaxy") == galaxy).alias(galaxy) for galaxy in galaxies))
         .write.partitionBy("galaxy")
         .option("compression", "zstd")
-        .parquet(staging.as_uri())
+        .parquet(str(staging))
     )
     rows: dict[str, int] = counts.get
     written: dict[str, tuple[Path, int]] = {}

@@ -262,7 +262,7 @@ def _add_arm(run: SyntheticRun, arm: str, images: int) -> None:
 def _add_night(run: SyntheticRun, arm: str, images: int, batch_end: float) -> None:
     midnight = run.day_seconds
     if arm != "lambda":
-        names: tuple[str, ...] = ("dump.watermark", "dump.checkpoint", "dump.transform", "dump.publish")
+        names: tuple[str, ...] = ("dump.watermark", "dump.checkpoint", "dump.transform", "dump.swap")
         length = (batch_end - midnight) / len(names)
         for i, name in enumerate(names):
             run.row(
