@@ -48,7 +48,7 @@ def cost_break_even_speeds(inputs: PlanInputs) -> list[float]:
     where n and m are what the sizing gives at s. Empty if there is none, if a price is missing, or if the
     pool is autoscaled. Costs step with n and m, so they can also cross in a step, without being equal.
     """
-    prices = _prices(inputs)
+    prices = _prices(inputs, Architecture.KAPPA)
     if prices is None or inputs.pool_policy is not PoolPolicy.ALWAYS_ON:
         return []
     live, night, queue, extra = prices
@@ -71,25 +71,25 @@ def cost_break_even_speeds(inputs: PlanInputs) -> list[float]:
     return sorted(found)
 
 
-def fluid_break_even_speed(inputs: PlanInputs) -> float | None:
-    """The same for pools so large that they don't step: live hours are k times the batch's.
+def fluid_break_even_speed(inputs: PlanInputs, live: Architecture = Architecture.KAPPA) -> float | None:
+    """The same for pools so large that they don't step, and for any ``live`` path.
 
-    k is peak / utilisation target for an always-on pool, 1 / utilisation target for an autoscaled one. Then
-    (k c - d) N / 3600 s = X. Slower devices favour the night, faster ones Kappa. None where no speed solves
-    it or a price is missing.
+    Live hours are k times the batch's: k is peak / utilisation target for an always-on pool, 1 / utilisation
+    target for an autoscaled one. Then (k c - d) N / 3600 s = X. Slower devices favour the night, faster ones
+    the live path. None where no speed solves it or a price is missing.
     """
-    prices = _prices(inputs)
+    prices = _prices(inputs, live)
     if prices is None:
         return None
-    live, night, _, extra = prices
+    live_price, night, _, extra = prices
     peak = inputs.at("peak_to_mean") if inputs.pool_policy is PoolPolicy.ALWAYS_ON else 1.0
-    dearer = peak / inputs.at("utilisation_target") * live - night
+    dearer = peak / inputs.at("utilisation_target") * live_price - night
     if extra <= 0 or dearer <= 0:
         return None
     return dearer * inputs.images_per_day / 3600 / extra
 
 
-def _prices(inputs: PlanInputs) -> tuple[float, float, float, float] | None:
+def _prices(inputs: PlanInputs, live_path: Architecture) -> tuple[float, float, float, float] | None:
     # Price of a live and a nightly device hour and of a queue node, and what else the night costs more.
     book = inputs.book
     live = book.price(inputs.device.instance, "hour", inputs.online_purchase)
@@ -97,7 +97,7 @@ def _prices(inputs: PlanInputs) -> tuple[float, float, float, float] | None:
     queue = book.price(SERVICE_NODE, "hour")
     others = [
         cost_of((u for u in daily_usages(inputs, a) if _independent_of_speed(u.pool, u.stage)), book).total()
-        for a in (Architecture.LAMBDA_NIGHTLY, Architecture.KAPPA)
+        for a in (Architecture.LAMBDA_NIGHTLY, live_path)
     ]
     if isinstance(live, MissingPrice) or isinstance(night, MissingPrice) or isinstance(queue, MissingPrice):
         return None

@@ -15,6 +15,7 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure as Canvas
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
+from scipy.interpolate import RegularGridInterpolator
 
 from bench.cost.architectures import Architecture
 from bench.cost.break_even import device_hours_break_even_speed, fluid_break_even_speed, one_instance_speed
@@ -50,7 +51,7 @@ def draw_decision_map(
     *,
     axis: MapAxis = MapAxis.SPEED,
     resolution: tuple[int, int] = (61, 49),
-    simulated_resolution: tuple[int, int] = (13, 11),
+    simulated_resolution: tuple[int, int] = (25, 21),
 ) -> list[DecisionMap]:
     """Write the figure to ``path`` (.png, .svg or .pdf); returns the maps of its panels.
 
@@ -64,17 +65,17 @@ def draw_decision_map(
         compute_grid(inputs, *_points(inputs, axis, size), axis=axis, simulated=simulated)
         for size, simulated in ((resolution, False), (simulated_resolution, True))
     ]
-    canvas = Canvas(figsize=(7.4 * len(objectives), 7.0), dpi=130)
+    canvas = Canvas(figsize=(7.4 * len(objectives), 7.0 if len(objectives) > 1 else 8.4), dpi=130)
     FigureCanvasAgg(canvas)
     all_axes = np.atleast_1d(canvas.subplots(1, len(objectives), sharey=True))
     maps = [_panel(axes, grids[0], grids[1], o) for axes, o in zip(all_axes, objectives, strict=True)]
     all_axes[0].set_ylabel(_vertical_label(inputs, axis))
-    _legend(canvas, maps, axis)
+    _legend(canvas, maps, axis, columns=4 if len(objectives) > 1 else 2)
     _caption(canvas, inputs)
     canvas.suptitle("Cheapest architecture that meets the freshness objective", fontsize=14, x=0.5, y=0.985)
-    canvas.subplots_adjust(
-        left=0.07 if len(objectives) > 1 else 0.12, right=0.98, top=0.89, bottom=0.30, wspace=0.08
-    )
+    wide = len(objectives) > 1
+    left, bottom = (0.07, 0.30) if wide else (0.11, 0.38)
+    canvas.subplots_adjust(left=left, right=0.98, top=0.89, bottom=bottom, wspace=0.08)
     canvas.savefig(path)
     return maps
 
@@ -111,9 +112,14 @@ def _panel(axes: Any, grid: CostGrid, simulated: CostGrid, freshness_seconds: fl
 
 def _simulated_line(axes: Any, grid: CostGrid, freshness_seconds: float) -> None:
     found = grid.decide(freshness_seconds, batch_table=grid.inputs.batch_table)
-    margin = np.ma.masked_invalid(found.margin)
-    if margin.count() and margin.min() < 0 < margin.max():
-        axes.contour(grid.images_per_day, grid.vertical, margin, levels=[0.0], colors="black", linewidths=2.2)
+    x, y = np.log10(grid.images_per_day), np.log10(grid.vertical)
+    fine_x, fine_y = np.linspace(x[0], x[-1], 8 * x.size), np.linspace(y[0], y[-1], 8 * y.size)
+    mesh = np.meshgrid(fine_y, fine_x, indexing="ij")
+    for own in found.margin:
+        # Interpolated between the logarithms, as the eye does on these axes; contour() alone would not.
+        margin = np.ma.masked_invalid(RegularGridInterpolator((y, x), own)(tuple(mesh)))
+        if margin.count() and margin.min() < 0 < margin.max():
+            axes.contour(10**fine_x, 10**fine_y, margin, levels=[0.0], colors="black", linewidths=2.2)
 
 
 def _points(inputs: PlanInputs, axis: MapAxis, size: tuple[int, int]) -> tuple[Floats, Floats]:
@@ -130,19 +136,22 @@ def _closed_form_lines(axes: Any, inputs: PlanInputs, images: Floats, *, night_q
     if not night_qualifies:
         return
     # The fluid line holds where pools are large: below the line from which one instance is enough.
-    fluid = [(fluid_break_even_speed(p) or np.nan) for p in points]
+    live = [a for a in ARCHITECTURES if a.parts.live_pool and (a.parts.table or not inputs.batch_table)]
+    fluid = [min(fluid_break_even_speed(p, a) or np.inf for a in live) for p in points]
     fluid = [s if s < one_instance_speed(p) else np.nan for s, p in zip(fluid, points, strict=True)]
     axes.plot(images, fluid, color="#b2182b", linewidth=2.2, linestyle="-.")
 
 
-def _legend(canvas: Canvas, maps: Sequence[DecisionMap], axis: MapAxis) -> None:
+def _legend(canvas: Canvas, maps: Sequence[DecisionMap], axis: MapAxis, columns: int) -> None:
     shown = [a for i, a in enumerate(ARCHITECTURES) if any((m.winner == i).any() for m in maps)]
     handles: list[Any] = [Patch(facecolor=_COLOURS[a], label=a.parts.label) for a in shown]
     if any((m.winner == NONE_QUALIFIES).any() for m in maps):
         handles.append(Patch(facecolor=_NOTHING, edgecolor="black", label="none meets the objective"))
     if any(m.tied.any() for m in maps):
         handles.append(Patch(facecolor="white", edgecolor="black", hatch="////", label="tie: within 5 %"))
-    handles.append(Line2D([], [], color="black", linewidth=2.2, label="simulated: Kappa = cheapest Lambda"))
+    handles.append(
+        Line2D([], [], color="black", linewidth=2.2, label="simulated: the cheapest two cost the same")
+    )
     if axis is MapAxis.SPEED:
         handles += [
             Line2D(
@@ -151,7 +160,7 @@ def _legend(canvas: Canvas, maps: Sequence[DecisionMap], axis: MapAxis) -> None:
                 color="#b2182b",
                 linewidth=2.2,
                 linestyle="-.",
-                label="closed form: Kappa = nightly only",
+                label="closed form: live path = nightly only",
             ),
             Line2D(
                 [], [], color="#555555", linestyle="--", label="1 always-on device = the batch's device hours"
@@ -162,7 +171,12 @@ def _legend(canvas: Canvas, maps: Sequence[DecisionMap], axis: MapAxis) -> None:
         ]
     handles.append(Line2D([], [], marker="*", color="black", linestyle="", markersize=12, label="your point"))
     canvas.legend(
-        handles=handles, loc="lower center", ncol=4, fontsize=9, bbox_to_anchor=(0.5, 0.115), frameon=False
+        handles=handles,
+        loc="lower center",
+        ncol=columns,
+        fontsize=9,
+        bbox_to_anchor=(0.5, 0.115 if columns > 2 else 0.14),
+        frameon=False,
     )
 
 

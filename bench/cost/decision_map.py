@@ -55,11 +55,10 @@ class CostGrid:
         undecided = (qualifies & self.lower_bound).any(axis=0)
         winner[undecided] = UNDECIDED
         tied = np.isfinite(order[1]) & (order[1] <= order[0] * (1 + tie)) & ~undecided
-        kappa = cost[ARCHITECTURES.index(Architecture.KAPPA)]
-        others = np.delete(cost, ARCHITECTURES.index(Architecture.KAPPA), axis=0).min(axis=0)
-        comparable = np.isfinite(kappa) & np.isfinite(others) & ~undecided
-        margin = np.full(kappa.shape, np.nan)
-        margin[comparable] = (others[comparable] - kappa[comparable]) / kappa[comparable]
+        others = np.stack([np.delete(cost, i, axis=0).min(axis=0) for i in range(len(ARCHITECTURES))])
+        comparable = np.isfinite(cost) & np.isfinite(others) & ~undecided
+        margin = np.full(cost.shape, np.nan)
+        margin[comparable] = (others[comparable] - cost[comparable]) / cost[comparable]
         return DecisionMap(winner, tied, margin)
 
 
@@ -71,7 +70,9 @@ class DecisionMap:
         np.int64
     ]  # index into ARCHITECTURES, NONE_QUALIFIES or UNDECIDED (a price is missing)
     tied: npt.NDArray[np.bool_]
-    margin: Floats  # (cheapest other - Kappa) / Kappa, yearly; nan where Kappa or all others don't qualify
+    margin: (
+        Floats  # (architectures, ...): (cheapest other - own) / own cost; nan where own or all others fail
+    )
 
 
 def compute_grid(
