@@ -5,6 +5,7 @@ stdout carries results only and can be piped; progress and errors go to stderr.
 
 from __future__ import annotations
 
+import math
 import signal
 import sys
 import time
@@ -19,6 +20,7 @@ import orjson
 from rich.console import Console
 
 from bench.arms import arm_names
+from bench.commands.import_model import import_model
 from bench.commands.plan import plan
 from bench.config import HarnessConfig
 from bench.display import Display
@@ -61,7 +63,7 @@ class Duration(click.ParamType):
             seconds = float(number) * self._UNITS[unit]
         except ValueError:
             seconds = 0.0
-        if seconds <= 0:
+        if not 0 < seconds < math.inf:
             self.fail(f"{value!r} is not a duration such as 30s, 2m or 24h", param, ctx)
         return seconds
 
@@ -252,6 +254,7 @@ def datasets() -> None:
     console.print(f"[bold]arms[/] (--arms)\n  {', '.join(arm_names())}")
 
 
+cli.add_command(import_model)
 cli.add_command(plan)
 
 

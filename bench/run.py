@@ -6,6 +6,7 @@ import _thread
 import contextlib
 import dataclasses
 import errno
+import math
 import secrets
 import shutil
 import threading
@@ -129,7 +130,7 @@ class Run:
         catalog = Catalog.load(self._config.catalog)
         workload = Workload.load(settings.workload)
         workload.check_against(catalog)
-        if settings.rate_per_second <= 0 or settings.days < 1 or settings.replicates < 1:
+        if not 0 < settings.rate_per_second < math.inf or settings.days < 1 or settings.replicates < 1:
             raise ConfigurationError("--rate, --days and --replicates must be above 0")
         dataset = load_dataset(settings.images, self._display.note)
         new_share = 1.0 - workload.repeat_share

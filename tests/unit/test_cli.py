@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+import onnx
+import orjson
+import pytest
+from click.testing import CliRunner
+from onnx import TensorProto, helper
+
+from bench.cli import Duration, cli, find_run, main
+from bench.exit_codes import ExitCode
+from signals.errors import ConfigurationError
+from signals.model import Model
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90", 90), ("30s", 30), ("2m", 120), ("24h", 86_400), ("0.5", 0.5)]
+)
+def test_durations(text: str, seconds: float) -> None:
+    assert Duration().convert(text, None, None) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "s", "0", "-3s", "soon", "3d", "nan", "inf"])
+def test_what_is_no_duration_is_refused_with_an_example(text: str) -> None:
+    with pytest.raises(click.BadParameter, match="30s"):
+        Duration().convert(text, None, None)
+
+
+def run_folder(output: Path, name: str) -> Path:
+    folder = output / name
+    folder.mkdir(parents=True)
+    (folder / "manifest.json").write_bytes(orjson.dumps({"run_id": name}))
+    return folder
+
+
+def test_a_run_is_found_by_id_by_folder_and_as_the_latest(tmp_path: Path) -> None:
+    older, newer = run_folder(tmp_path, "20260101-000000-a"), run_folder(tmp_path, "20260102-000000-b")
+    assert find_run(older.name, tmp_path) == older
+    assert find_run(str(older), Path("elsewhere")) == older
+    assert find_run("latest", tmp_path) == newer
+    with pytest.raises(ConfigurationError, match="neither a run folder"):
+        find_run("20260103", tmp_path)
+    with pytest.raises(ConfigurationError, match="lkbench run"):
+        find_run("latest", tmp_path / "empty")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["--help"], ExitCode.OK),
+        (["datasets"], ExitCode.OK),
+        (["no-such-command"], ExitCode.BAD_CONFIGURATION),
+        (["run", "--rate", "fast"], ExitCode.BAD_CONFIGURATION),
+        (["report", "--output", "no-such-folder"], ExitCode.BAD_CONFIGURATION),
+        (["verify", "no-such-run"], ExitCode.BAD_CONFIGURATION),
+        (["import-model", "none.onnx", "--output-of", "embedding"], ExitCode.BAD_CONFIGURATION),
+        (["import-model", "none.onnx", "--output-of", "embedding=x"], ExitCode.BAD_CONFIGURATION),
+    ],
+)
+def test_exit_codes(arguments: list[str], code: int, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments)
+    assert stopped.value.code == code
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_an_own_model_becomes_a_folder_that_a_run_takes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LKBENCH_CACHE", str(tmp_path / "cache"))
+    graph = helper.make_graph(
+        [
+            helper.make_node("GlobalAveragePool", ["pixels"], ["pooled"]),
+            helper.make_node("Flatten", ["pooled"], ["features"]),
+        ],
+        "mean_colour",
+        [helper.make_tensor_value_info("pixels", TensorProto.FLOAT, ["N", 3, 32, 32])],
+        [helper.make_tensor_value_info("features", TensorProto.FLOAT, ["N", 3])],
+    )
+    path = tmp_path / "mean colour.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path)
+    options = ["--output-of", "embedding=features", "--output-of", "logits=features", "--input-size", "32"]
+    result = CliRunner().invoke(cli, ["import-model", str(path), *options], catch_exceptions=False)
+    assert result.exit_code == 0
+    model = Model.load(Path(result.output.strip()))
+    assert model.manifest.input_size == 32
+    assert set(model.manifest.outputs) == {"embedding", "logits"}
