@@ -54,7 +54,7 @@ class OnlineClient:
     def poll(self) -> None:
         """Handle what has arrived, waiting at most ``POLL_SECONDS``. Raises ServiceError."""
         available: list[AvailabilityEvent] = []
-        for message in self._consumer.consume(MESSAGES_PER_POLL, POLL_SECONDS):
+        for message in self._messages():
             if message.error() is not None:
                 raise ServiceError(f"online client: Kafka says {message.error()}")
             payload = message.value() or b""
@@ -64,6 +64,12 @@ class OnlineClient:
                 available.append(AvailabilityEvent.from_bytes(payload))
         if available:
             self._fetch(available)
+
+    def _messages(self) -> list[confluent_kafka.Message]:
+        # ``consume`` waits until it has all it was asked for, which would be counted as latency: so wait for
+        # one message, then take those that are here already.
+        first = self._consumer.poll(POLL_SECONDS)
+        return [first, *self._consumer.consume(MESSAGES_PER_POLL, 0)] if first is not None else []
 
     def close(self) -> None:
         """Leave Kafka and GSS."""
