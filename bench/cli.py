@@ -5,6 +5,7 @@ stdout carries results only and can be piped; progress and errors go to stderr.
 
 from __future__ import annotations
 
+import errno
 import math
 import signal
 import sys
@@ -25,6 +26,7 @@ from bench.commands.plan import plan
 from bench.config import HarnessConfig
 from bench.display import Display
 from bench.exit_codes import ExitCode, describe
+from bench.manifest import read_manifest
 from bench.run import Run, RunSettings, latest_run
 from bench.workload import Workload
 from signals.errors import ConfigurationError, LkbenchError
@@ -85,7 +87,9 @@ def cli() -> None:
     help="A data set by name (see `lkbench datasets`) or a folder of your own images.",
 )
 @click.option("--workload", default=DEFAULTS.workload, show_default=True, help="Name, or a TOML file.")
-@click.option("--seed", default=DEFAULTS.seed, show_default=True, help="Seed of the schedule.")
+@click.option(
+    "--seed", type=click.IntRange(0), default=DEFAULTS.seed, show_default=True, help="Seed of the schedule."
+)
 @click.option("--days", default=DEFAULTS.days, show_default=True, help="Compressed days per replicate.")
 @click.option(
     "--day",
@@ -163,10 +167,7 @@ def run(
 def report(run: str, output: Path, as_json: bool) -> None:
     """Print the comparison of a finished run and write its reports again. RUN: an id, a folder or latest."""
     run_dir = find_run(run, output)
-    if as_json:
-        sys.stdout.buffer.write((run_dir / "result.json").read_bytes())
-        return
-    _show(run_dir, Console(stderr=True))
+    _show(run_dir, Console(stderr=True), as_json=as_json)
 
 
 @cli.command()
@@ -190,7 +191,9 @@ def verify(run: str, output: Path) -> None:
     checks = verify_run(find_run(run, output))
     console = Console()
     for check in checks:
-        console.print(f"{'ok  ' if check.ok else 'FAIL'}  {check.name}: {check.detail}", highlight=False)
+        console.print(
+            f"{'ok  ' if check.ok else 'FAIL'}  {check.name}: {check.detail}", highlight=False, markup=False
+        )
     if not all(check.ok for check in checks):
         sys.exit(ExitCode.VERIFICATION_FAILED)
 
@@ -203,9 +206,13 @@ def doctor() -> None:
     console = Console()
     checks = run_checks()
     for check in checks:
-        console.print(f"{'ok     ' if check.ok else 'MISSING'}  {check.name}: {check.found}", highlight=False)
+        console.print(
+            f"{'ok     ' if check.ok else 'MISSING'}  {check.name}: {check.found}",
+            highlight=False,
+            markup=False,
+        )
         if check.advice:
-            console.print(f"         {check.advice}", highlight=False)
+            console.print(f"         {check.advice}", highlight=False, markup=False)
     if not all(check.ok for check in checks):
         sys.exit(ExitCode.MISSING_REQUIREMENT)
 
@@ -217,7 +224,7 @@ def setup(config_path: Path | None) -> None:
     from bench.setup import prepare
 
     stderr = Console(stderr=True)
-    prepare(HarnessConfig.load(config_path), lambda text: stderr.print(text, highlight=False))
+    prepare(HarnessConfig.load(config_path), lambda text: stderr.print(text, highlight=False, markup=False))
 
 
 @cli.command()
@@ -268,15 +275,25 @@ def find_run(run: str, output: Path) -> Path:
     raise ConfigurationError(f"{run} is neither a run folder nor a run in {output}")
 
 
-def _show(run_dir: Path, stderr: Console) -> None:
-    """Print the table to stdout and write every installed report; their paths go to stderr."""
+def _show(run_dir: Path, stderr: Console, *, as_json: bool = False) -> None:
+    """Print the table (or JSON) to stdout and write every installed report; their paths go to stderr."""
+    if not (run_dir / "result.json").is_file():
+        raise ConfigurationError(f"{run_dir} has no result: its run did not end; {_how_it_ended(run_dir)}")
     result = orjson.loads((run_dir / "result.json").read_bytes())
-    for point in entry_points(group="lkbench.tables"):
-        Console().print(point.load()(result))
+    if as_json:
+        click.echo(orjson.dumps(result, option=orjson.OPT_INDENT_2))
+    else:
+        for point in entry_points(group="lkbench.tables"):
+            Console().print(point.load()(result))
     for point in sorted(entry_points(group="lkbench.reports"), key=lambda p: p.name):
         write: Callable[[Path], Path] = point.load()
-        stderr.print(f"{point.name} report: {write(run_dir)}", highlight=False)
-    stderr.print(f"run folder: {run_dir}", highlight=False)
+        stderr.print(f"{point.name} report: {write(run_dir)}", highlight=False, markup=False)
+    stderr.print(f"run folder: {run_dir}", highlight=False, markup=False)
+
+
+def _how_it_ended(run_dir: Path) -> str:
+    manifest = read_manifest(run_dir)
+    return f"it is marked {manifest.get('status')} ({manifest.get('error') or 'no reason given'})"
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
@@ -286,7 +303,8 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point: maps errors to one clear line and an exit code."""
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _interrupt)
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup sets it
+            signal.signal(number, _interrupt)
     stderr = Console(stderr=True)
     try:
         code = cli.main(args=list(arguments) if arguments is not None else None, standalone_mode=False)
@@ -300,3 +318,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except LkbenchError as error:
         stderr.print(f"error: {error}", style="bold", highlight=False, markup=False)
         sys.exit(error.exit_code)
+    except OSError as error:
+        stderr.print(f"error: {error}", style="bold", highlight=False, markup=False)
+        full = error.errno == errno.ENOSPC
+        sys.exit(ExitCode.MISSING_REQUIREMENT if full else ExitCode.TOOL_ERROR)

@@ -21,6 +21,7 @@ from bench.consumers.progress import (
 from bench.display import ArmStatus, Display
 from bench.images import Dataset
 from bench.services.stack import start_gss
+from bench.watch import watched
 from bench.workload import Schedule
 from signals.architecture import MediaEvent, Pipeline, RunContext
 from signals.catalog import Catalog
@@ -32,6 +33,7 @@ from signals.process import ProcessGroup
 DAY_LEAD_SECONDS = 0.5  # between the end of one day's work and the first instant of the next day
 CONSUMER_READY_SECONDS = 30.0
 POLL_SECONDS = 0.1
+SECRET_FILES = ("*context.json", "gss.token", "hive-conf/hive-site.xml")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,7 @@ class Load:
     schedule: Schedule
     dataset: Dataset
     catalog: Catalog
+    namespace: str  # of the run; prefixes the keys of its images in the object store
 
     def event(self, position: int, day_start_ns: int) -> MediaEvent:
         """The media event of one arrival."""
@@ -53,8 +56,13 @@ class Load:
             galaxy=self.catalog.pipelines[pipeline].galaxy,
             day=int(self.schedule.day[position]),
             scheduled_ns=day_start_ns + int(self.schedule.offset_ns[position]),
-            object_key=f"images/{image.image_signature}",
+            object_key=object_key(self.namespace, image.image_signature),
         )
+
+
+def object_key(namespace: str, image_signature: str) -> str:
+    """Where the bytes of an image lie in the bucket of a run."""
+    return f"{namespace}/images/{image_signature}"
 
 
 class Replicate:
@@ -90,10 +98,10 @@ class Replicate:
                     self._arm.start(context)
                     self._start_consumers(context, group)
                     for day in range(self._load.schedule.days):
-                        self._run_day(day, ledger, group)
+                        self._run_day(day, ledger)
                     self._phase("draining")
                     self._arm.drain(self._drain_timeout_seconds)
-                    self._wait_until_online_client_is_done(group)
+                    self._wait_until_online_client_is_done()
                     self._record_partitions()
                 finally:
                     self._phase("stopping")
@@ -102,6 +110,7 @@ class Replicate:
         finally:
             self.refresh()
             self.status.ended = time.monotonic()
+            self._forget_secrets()
 
     def refresh(self) -> None:
         """Bring the status up to date, from what the consumers and the arm say."""
@@ -120,7 +129,8 @@ class Replicate:
             host, port = start_gss(group, self._context.arm_dir, self._context.rpc_token)
             context = dataclasses.replace(self._context, gss_host=host, gss_port=port)
             context.save(context.arm_dir / "context.json")
-            yield context, group
+            with watched(group):
+                yield context, group
 
     def _start_consumers(self, context: RunContext, group: ProcessGroup) -> None:
         path = context.arm_dir / "context.json"
@@ -129,7 +139,7 @@ class Replicate:
             child = group.start(f"{name}_client", argv)
             group.wait_for_file(child, context.arm_dir / f"{name}_client.ready", CONSUMER_READY_SECONDS)
 
-    def _run_day(self, day: int, ledger: Ledger, group: ProcessGroup) -> None:
+    def _run_day(self, day: int, ledger: Ledger) -> None:
         self.status.day = day
         self._phase("day")
         # Sleeping follows the monotonic clock, stamps are wall-clock: one offset per day ties them together.
@@ -156,30 +166,27 @@ class Replicate:
         ledger.record(Stage.DAY, start_ns=start_ns, end_ns=midnight_ns, path="harness", day=day)
         self._phase("nightly")
         self._arm.end_day(day)
-        self._wait_until_batch_client_has(day, group)
+        self._wait_until_batch_client_has(day)
 
-    def _wait_until_batch_client_has(self, day: int, group: ProcessGroup) -> None:
+    def _wait_until_batch_client_has(self, day: int) -> None:
         with contextlib.closing(self._metastore()) as metastore:
             expected = {at for (_, of_day), at in metastore.partitions().items() if of_day == day}
         progress_file = batch_progress_file(self._context.arm_dir)
         self._wait(
             lambda: expected <= set(BatchProgress.read(progress_file).partitions),
-            group,
             f"the batch client did not read the partitions of day {day}",
         )
 
-    def _wait_until_online_client_is_done(self, group: ProcessGroup) -> None:
+    def _wait_until_online_client_is_done(self) -> None:
         progress_file = online_progress_file(self._context.arm_dir)
         self._wait(
             lambda: OnlineProgress.read(progress_file).ended >= self._submitted,
-            group,
             "the online client did not see every arrival end",
         )
 
-    def _wait(self, is_done: Callable[[], bool], group: ProcessGroup, problem: str) -> None:
+    def _wait(self, is_done: Callable[[], bool], problem: str) -> None:
         deadline = time.monotonic() + self._drain_timeout_seconds
         while not is_done():
-            group.check()
             if time.monotonic() > deadline:
                 raise PipelineError(
                     f"{self._context.arm}: {problem} within {self._drain_timeout_seconds:.0f} s; "
@@ -195,6 +202,12 @@ class Replicate:
             ]
         path = self._context.arm_dir / "partitions.json"
         path.write_bytes(orjson.dumps(partitions, option=orjson.OPT_INDENT_2))
+
+    def _forget_secrets(self) -> None:
+        # A run folder is meant to be kept and shown; nothing needs these once the arm has stopped.
+        for pattern in SECRET_FILES:
+            for path in self._context.arm_dir.glob(pattern):
+                path.unlink(missing_ok=True)
 
     def _metastore(self) -> MetastoreReader:
         return MetastoreReader(self._context.metastore_dsn, self._context.namespace)

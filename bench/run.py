@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import _thread
+import collections
 import contextlib
 import dataclasses
 import errno
 import math
 import secrets
 import shutil
-import threading
-import time
+import signal
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,24 +20,27 @@ from typing import Any
 from bench.arms import load_arm
 from bench.config import HarnessConfig
 from bench.display import Display
-from bench.images import Dataset, load_dataset
+from bench.images import Dataset, DatasetImage, load_dataset
 from bench.manifest import Manifest
-from bench.replicate import Load, Replicate
+from bench.replicate import Load, Replicate, object_key
 from bench.results import write_result
 from bench.seal import seal
 from bench.services.stack import Endpoints, ServiceStack
 from bench.setup import prepare
+from bench.watch import watched
 from bench.workload import Workload, make_schedule
 from signals.architecture import RunContext
 from signals.catalog import Catalog
-from signals.errors import ConfigurationError, LkbenchError, MissingRequirement, ServiceError
+from signals.errors import ConfigurationError, LkbenchError, MissingRequirement
 from signals.model import Model
 from signals.object_store import ObjectStore
 from signals.process import ProcessGroup
 
-WATCH_SECONDS = 0.5
+NEARLY_FULL_BYTES = 32 * 1024**2
+STAGING_THREADS = 8
 MIN_FREE_DISK_BYTES = 2 * 1024**3
 SHORTEST_DAY_SECONDS = 10.0
+UNUSABLE_IN_PATHS = frozenset("[]{}*?:'\"\\")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +67,7 @@ class Run:
         self._token = secrets.token_hex(3)
         run_id = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{self._token}"
         self.run_dir = (settings.output / run_id).resolve()
+        self._namespace = f"lk_{self._token}"
         self._current: Replicate | None = None
 
     def execute(self) -> dict[str, Any]:
@@ -111,6 +115,11 @@ class Run:
             raise
         except Exception as error:
             self._close_unfinished(manifest, "failed", str(error))
+            if shutil.disk_usage(self.run_dir).free < NEARLY_FULL_BYTES:
+                raise MissingRequirement(
+                    f"the disk that holds {self.run_dir} is full, which ended the run: free some space or "
+                    f"use --output ({error})"
+                ) from error
             raise
 
     def refresh(self) -> None:
@@ -119,7 +128,9 @@ class Run:
             self._current.refresh()
 
     def _close_unfinished(self, manifest: Manifest, status: Any, error: str) -> None:
-        # What was measured until then is kept and readable; a full disk must not hide the first error.
+        # What was measured until then is kept and readable; a full disk must not hide the first error, nor a
+        # second Ctrl-C cut the writing short.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
         with contextlib.suppress(OSError, LkbenchError):
             seal(self.run_dir)
         with contextlib.suppress(OSError):
@@ -132,6 +143,8 @@ class Run:
         workload.check_against(catalog)
         if not 0 < settings.rate_per_second < math.inf or settings.days < 1 or settings.replicates < 1:
             raise ConfigurationError("--rate, --days and --replicates must be above 0")
+        if not settings.arms or len(set(settings.arms)) != len(settings.arms):
+            raise ConfigurationError("--arms names each arm once, and at least one")
         dataset = load_dataset(settings.images, self._display.note)
         new_share = 1.0 - workload.repeat_share
         day_seconds = settings.day_seconds
@@ -157,9 +170,14 @@ class Run:
             days=settings.days,
             day_seconds=day_seconds,
         )
-        return Load(schedule=schedule, dataset=dataset, catalog=catalog)
+        return Load(schedule=schedule, dataset=dataset, catalog=catalog, namespace=self._namespace)
 
     def _make_folder(self) -> None:
+        if unusable := sorted(set(str(self.run_dir)) & UNUSABLE_IN_PATHS):
+            raise ConfigurationError(
+                f"the path {self.run_dir} holds {' '.join(unusable)}, which Spark reads as a pattern or a "
+                "separator; use --output"
+            )
         try:
             self.run_dir.mkdir(parents=True)
         except OSError as error:
@@ -178,7 +196,7 @@ class Run:
             "seed": settings.seed,
             "arms": list(settings.arms),
             "replicates": settings.replicates,
-            "days": settings.days,
+            "days": load.schedule.days,
             "day_seconds": load.schedule.day_seconds,
             "compression": 86_400 / load.schedule.day_seconds,
             "arrivals": len(load.schedule),
@@ -195,16 +213,20 @@ class Run:
     def _services(self) -> Iterator[Endpoints]:
         with (
             ProcessGroup(self.run_dir / "logs" / "services") as group,
-            ServiceStack(self.run_dir, self._config, group, namespace=f"lk_{self._token}") as stack,
+            ServiceStack(self.run_dir, self._config, group, namespace=self._namespace) as stack,
         ):
             endpoints = stack.start(self._display.note)
-            with _watched(group):
+            with watched(group):
                 yield endpoints
 
     def _stage_images(self, dataset: Dataset, endpoints: Endpoints) -> None:
         self._display.note(f"staging {len(dataset.images)} images in {endpoints.s3.bucket}")
-        store = ObjectStore(endpoints.s3)
-        store.put_many((f"images/{i.image_signature}", i.path.read_bytes()) for i in dataset.images)
+
+        def stage(image: DatasetImage) -> None:
+            store.put(object_key(self._namespace, image.image_signature), image.path.read_bytes())
+
+        with ObjectStore(endpoints.s3) as store, ThreadPoolExecutor(STAGING_THREADS) as pool:
+            collections.deque(pool.map(stage, dataset.images), maxlen=0)  # raises the first error
 
     def _context(
         self, arm: str, replicate: int, endpoints: Endpoints, model_dir: Path, load: Load
@@ -214,7 +236,7 @@ class Run:
             run_id=self.run_dir.name,
             arm=arm,
             replicate=replicate,
-            namespace=f"{arm[:8]}{replicate}_{self._token}",
+            namespace=f"{self._namespace}_a{self._settings.arms.index(arm)}r{replicate}",
             run_dir=self.run_dir,
             arm_dir=self.run_dir / "arms" / f"{arm}-{replicate}",
             kafka_bootstrap=endpoints.kafka_bootstrap,
@@ -236,37 +258,6 @@ class Run:
             max_batch=inference.max_batch,
             max_batch_wait_seconds=inference.max_batch_wait_seconds,
         )
-
-
-@contextlib.contextmanager
-def _watched(group: ProcessGroup) -> Iterator[None]:
-    """While inside, a service that dies interrupts the main thread with its ServiceError."""
-    failure: list[ServiceError] = []
-    closed = threading.Event()
-
-    def watch() -> None:
-        while not closed.wait(WATCH_SECONDS):
-            try:
-                group.check()
-            except ServiceError as error:
-                failure.append(error)
-                _thread.interrupt_main()
-                return
-
-    thread = threading.Thread(target=watch, name="service-watch", daemon=True)
-    thread.start()
-    try:
-        yield
-    except BaseException as error:
-        # Whatever failed first in the main thread, a dead service is the cause worth naming.
-        if not failure and not isinstance(error, KeyboardInterrupt):
-            time.sleep(WATCH_SECONDS)
-        if failure:
-            raise failure[0] from error
-        raise
-    finally:
-        closed.set()
-        thread.join()
 
 
 def latest_run(output: Path) -> Path:

@@ -69,6 +69,7 @@ class ProcessGroup:
     """
 
     MAX_RESTARTS = 20
+    RESTARTS_BEFORE_READY = 1  # a worker that never came up is broken, not unlucky
 
     def __init__(self, log_dir: Path, on_restart: Callable[[Child], None] | None = None) -> None:
         log_dir.mkdir(parents=True, exist_ok=True)
@@ -139,6 +140,11 @@ class ProcessGroup:
             if child.popen.poll() is not None and not child.restart:
                 child.expected = True
                 raise ServiceError(_died(child))
+            if child.restarts > self.RESTARTS_BEFORE_READY:
+                raise ServiceError(
+                    f"{child.name} died {child.restarts} times before it was ready; its log is {child.log}\n"
+                    + _tail(child.log)
+                )
             time.sleep(0.02)
         raise ServiceError(
             f"{child.name} was not ready after {timeout_seconds:.0f} s; its log is {child.log}\n"
@@ -198,7 +204,9 @@ class ProcessGroup:
             try:
                 request = self._requests.get(timeout=0.1)
             except queue.Empty:
-                self._restart_dead()
+                # Out of memory or descriptors for now: this thread must live, its death would kill them all.
+                with contextlib.suppress(ServiceError, OSError):
+                    self._restart_dead()
                 continue
             if request is None:
                 return

@@ -32,7 +32,7 @@ class OnlineClient:
         self._ledger = ledger
         self._gss = GssClient(context.gss_host, context.gss_port, context.rpc_token)
         self._dead_letter_topic = context.dead_letter_topic
-        self._ended: set[int] = set()
+        self._ended: dict[int, str] = {}
         self.progress = OnlineProgress()
         self._consumer = confluent_kafka.Consumer(
             {
@@ -87,15 +87,7 @@ class OnlineClient:
         complete = [all(values[key] is not None for key in group) for group in keys]
         now = time.time_ns()
         for event, is_complete in zip(events, complete, strict=True):
-            outcome = "ok" if is_complete else "missing"
-            if event.event_id in self._ended:
-                outcome = "redelivered"
-                self.progress.redelivered += 1
-            elif is_complete:
-                self.progress.available += 1
-            else:
-                self.progress.missing += 1
-            self._ended.add(event.event_id)
+            outcome = self._outcome(event.event_id, is_complete)
             self._ledger.record(
                 Stage.AVAILABLE_ONLINE,
                 start_ns=event.scheduled_ns,
@@ -109,10 +101,25 @@ class OnlineClient:
                 detail="" if event.recomputed else "stored before",
             )
 
+    def _outcome(self, event_id: int, is_complete: bool) -> str:
+        before = self._ended.get(event_id)
+        if before == "ok":
+            self.progress.redelivered += 1
+            return "redelivered"
+        outcome = "ok" if is_complete else "missing"
+        if before is None:
+            self.progress.count(outcome)
+        elif before == "missing" and is_complete:  # announced too early, found at a later announcement
+            self.progress.missing -= 1
+            self.progress.count(outcome)
+        # What was a dead letter before stays counted as one; the ledger shows that it ended both ways.
+        self._ended[event_id] = outcome
+        return outcome
+
     def _dead_letter(self, letter: DeadLetter) -> None:
         # The nightly path works on distinct signatures, not on arrivals: it ends none.
         if letter.event_id >= 0 and letter.event_id not in self._ended:
-            self._ended.add(letter.event_id)
+            self._ended[letter.event_id] = "dead_letter"
             self.progress.dead_letters += 1
 
     def _partitions(self, topic: str) -> list[int]:

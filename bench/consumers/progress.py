@@ -35,6 +35,13 @@ class OnlineProgress(_Progress):
     redelivered: int = 0  # a second event for the same arrival
     missing: int = 0  # announced, but GSS did not have all its signals
 
+    def count(self, outcome: str) -> None:
+        """One more arrival ended as ``ok`` or ``missing``."""
+        if outcome == "ok":
+            self.available += 1
+        else:
+            self.missing += 1
+
     @property
     def ended(self) -> int:
         """Arrivals that ended, one way or the other."""

@@ -51,6 +51,13 @@ def test_waiting_for_a_child_that_dies_says_so(tmp_path: Path) -> None:
             group.wait_for_file(child, tmp_path / "never", 10)
 
 
+def test_a_worker_that_never_comes_up_is_given_up(tmp_path: Path) -> None:
+    with ProcessGroup(tmp_path) as group:
+        child = group.start("worker", [*PYTHON, "raise SystemExit('no device')"], restart=True)
+        with pytest.raises(ServiceError, match=r"worker died 2 times before it was ready(.|\n)*no device"):
+            group.wait_for_file(child, tmp_path / "never", 20)
+
+
 def test_waiting_has_an_end(tmp_path: Path) -> None:
     with ProcessGroup(tmp_path) as group:
         child = group.start("slow", SLEEP)
