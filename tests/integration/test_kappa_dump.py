@@ -69,7 +69,8 @@ def test_days_are_cut_at_midnight_and_every_reader_agrees(context: MakeContext) 
     steps = [r for r in events if r["stage"] == "step" and r["day"] == 0]
     steps.sort(key=lambda r: str(r["start_ns"]))
     assert [(r["path"], r["detail"], r["outcome"]) for r in steps] == [
-        ("dump", f"dump.{name}", "ok") for name in ("watermark", "checkpoint", "transform", "swap")
+        ("dump", f"dump.{name}", "ok")
+        for name in ("watermark", "checkpoint", "spark_session", "transform", "swap")
     ]
     watermark_end_ns = int(str(steps[0]["end_ns"]))
     busy = [r for r in events if r["stage"] == "device_busy"]
