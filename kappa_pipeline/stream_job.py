@@ -199,3 +199,5 @@ class StreamJob:
         times = await self.publish(Message(self._context.dead_letter_topic, letter.to_bytes(), key))
         detail = f"{failure.reason}: {failure.detail}"
         attempt.rows.until(Stage.DEAD_LETTER, times.published_ns, outcome="dead_letter", detail=detail)
+        # Once the offset is committed, nobody would write this row again.
+        self._ledger.flush()

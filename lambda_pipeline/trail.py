@@ -58,3 +58,9 @@ class Trail:
             detail=detail,
         )
         self.at_ns = end_ns
+
+    def dead_letter(self, detail: str, end_ns: int | None = None) -> None:
+        """The image ended as a dead letter. On return the row outlives this process: once its job has left
+        the queue, nobody would write it again."""
+        self.stage(Stage.DEAD_LETTER, end_ns, outcome="dead_letter", detail=detail)
+        self._ledger.flush()

@@ -71,9 +71,9 @@ class BatchJobs:
         self._write(job, encoded, letters)
         write_end_ns = time.time_ns()
         self.publisher.dead_letters(letters)
-        self.pinlater.ack([job])
         for image, result in zip(images, results, strict=True):
             self._record_stages(job, image, result, encode_end_ns, write_end_ns)
+        self.pinlater.ack([job])
 
     def _write(self, job: Job, encoded: bytes, letters: Sequence[DeadLetter]) -> None:
         prefix, images = job.payload["object_prefix"], job.payload["images"]
@@ -125,10 +125,10 @@ class BatchJobs:
         letters = [self._letter(job, image, failure, "") for image in images]
         self._write(job, b"", letters)
         self.publisher.dead_letters(letters)
-        self.pinlater.dead_letter(job, ATTEMPTS_EXHAUSTED, text)
         now_ns = time.time_ns()
         for image in images:
             self._bury(self._trail(job, image, now_ns), failure, now_ns)
+        self.pinlater.dead_letter(job, ATTEMPTS_EXHAUSTED, text)
 
     def _record_stages(
         self, job: Job, image: Image, result: ComputeResult, encode_end_ns: int, write_end_ns: int
@@ -147,7 +147,7 @@ class BatchJobs:
 
     def _bury(self, trail: Trail, failure: ComputeFailure, end_ns: int) -> None:
         detail = f"{failure.reason}: {failure.detail}" if failure.detail else failure.reason
-        trail.stage(Stage.DEAD_LETTER, end_ns, outcome="dead_letter", detail=detail)
+        trail.dead_letter(detail, end_ns)
 
     def _trail(self, job: Job, image: Image, start_ns: int) -> Trail:
         return Trail(

@@ -179,8 +179,8 @@ class ImageJobs:
             input_hash=progress.input_hash,
         )
         self._clients.publisher.dead_letters([letter])
+        trail.dead_letter(str(error))
         self._clients.pinlater.dead_letter(job, error.reason, orjson.dumps(letter).decode())
-        trail.stage(Stage.DEAD_LETTER, outcome="dead_letter", detail=str(error))
 
     def _give_back(
         self, job: Job, event: MediaEvent, trail: Trail, progress: _Progress, error: Exception
