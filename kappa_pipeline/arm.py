@@ -78,10 +78,10 @@ class KappaArm:
         group = self._running_group()
         argv = self._command("kappa_pipeline.dump")
         child = group.start(f"dump_day_{day}", [*argv, "--day", str(day), "--midnight-ns", str(midnight_ns)])
+        child.expected = True  # its end is reported here, with its code, and not as a process that died
         while child.popen.poll() is None:
             group.check()
             time.sleep(POLL_SECONDS)
-        child.expected = True
         if child.popen.returncode != 0:
             raise PipelineError(
                 f"the dump of day {day} failed with code {child.popen.returncode}: {_last_line(child.log)}; "
