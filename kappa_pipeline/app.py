@@ -47,7 +47,8 @@ def run_worker(context: RunContext, worker: int) -> None:
     catalog = Catalog.load(context.catalog_path)
     model = Model.load(context.model_dir)
     plan = plan_signals(declared_signals(), catalog, model.manifest.outputs)
-    engine = InferenceEngine(model, device=context.device, threads=1, index=worker)
+    ordinal = worker if context.device == "cpu" else 0  # all workers share the machine's first GPU
+    engine = InferenceEngine(model, device=context.device, threads=1, index=ordinal)
     engine.warm_up(context.max_batch)
     max_bytes = max(spec.media.max_bytes for spec in catalog.pipelines.values())
 

@@ -1,8 +1,10 @@
--- Device sessions by pool, in hours. session: from the launch of the process to the release of the device
--- (after a kill -9, to the last row of that process). allocated: an always-on pool is a cluster of its own,
--- so it is booked for the days and not for the nights between them; any other pool for its sessions.
--- busy: inside inference. wasted = allocated - busy. busy_outside: an always-on pool that was still working
--- after midnight. Always-on pools: online, stream.
+-- Device sessions by pool, in hours. A device is held, or busy, or neither: however many processes share it,
+-- and however many batches run at once, an hour of it is counted once.
+-- session: from the launch of the process to the release of the device (after a kill -9, to the last row of
+-- that process). allocated: an always-on pool is a cluster of its own, so it is booked for the days and not
+-- for the nights between them; any other pool for its sessions. busy: inside inference.
+-- wasted = allocated - busy. busy_outside: an always-on pool that was still working after midnight.
+-- Always-on pools: online, stream.
 WITH provisioned AS (
     SELECT *, row_number() OVER (
         PARTITION BY arm, replicate, pool, device, process, pid ORDER BY end_ns, start_ns
@@ -30,50 +32,68 @@ sessions AS (
     LEFT JOIN released r USING (arm, replicate, pool, device, process, pid, nth)
     LEFT JOIN last_rows USING (arm, replicate, process, pid)
 ),
-in_days AS (
-    SELECT s.arm, s.replicate, s.pool, s.device,
-        sum(greatest(0, least(s.end_ns, d.midnight_ns) - greatest(s.start_ns, d.start_ns))) AS ns
-    FROM sessions s JOIN days d USING (arm, replicate)
+intervals AS (
+    SELECT arm, replicate, pool, device, 'held' AS kind, start_ns, end_ns FROM sessions
+    UNION ALL
+    SELECT arm, replicate, pool, device, 'provisioning', start_ns, ready_ns FROM sessions
+    UNION ALL
+    SELECT arm, replicate, pool, device, 'busy', start_ns, end_ns FROM events WHERE stage = 'device_busy'
+),
+covered AS (
+    SELECT *, coalesce(max(end_ns) OVER (
+        PARTITION BY arm, replicate, pool, device, kind ORDER BY start_ns, end_ns
+        ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+    ), 0) AS covered_until_ns
+    FROM intervals
+),
+-- The union of the intervals: of each, what none that started before it covers.
+disjoint AS (
+    SELECT * REPLACE (greatest(start_ns, covered_until_ns) AS start_ns)
+    FROM covered WHERE end_ns > covered_until_ns
+),
+totals AS (
+    SELECT arm, replicate, pool, device,
+        sum(end_ns - start_ns) FILTER (kind = 'held') AS session_ns,
+        sum(end_ns - start_ns) FILTER (kind = 'provisioning') AS provisioning_ns,
+        coalesce(sum(end_ns - start_ns) FILTER (kind = 'busy'), 0) AS busy_all_ns
+    FROM disjoint
     GROUP BY ALL
 ),
-busy AS (
-    SELECT arm, replicate, pool, device, sum(end_ns - start_ns) AS ns, sum(batch_size) AS images,
-        count(*) AS batches
+in_days AS (
+    SELECT i.arm, i.replicate, i.pool, i.device,
+        sum(overlap_ns) FILTER (kind = 'held') AS held_ns,
+        sum(overlap_ns) FILTER (kind = 'busy') AS busy_ns
+    FROM (
+        SELECT disjoint.*,
+            greatest(0, least(end_ns, d.midnight_ns) - greatest(disjoint.start_ns, d.start_ns)) AS overlap_ns
+        FROM disjoint JOIN days d USING (arm, replicate)
+    ) i
+    GROUP BY ALL
+),
+batches AS (
+    SELECT arm, replicate, pool, device, sum(batch_size) AS images, count(*) AS batches
     FROM events WHERE stage = 'device_busy'
     GROUP BY ALL
 ),
-busy_in_days AS (
-    SELECT e.arm, e.replicate, e.pool, e.device,
-        sum(least(e.end_ns, d.midnight_ns) - greatest(e.start_ns, d.start_ns)) AS ns
-    FROM events e JOIN days d
-        ON e.arm = d.arm AND e.replicate = d.replicate
-        AND e.start_ns < d.midnight_ns AND e.end_ns > d.start_ns
-    WHERE e.stage = 'device_busy'
-    GROUP BY ALL
-),
 pools AS (
-    SELECT
-        s.arm, s.replicate, s.pool, s.device,
-        s.pool IN ('online', 'stream') AS always_on,
+    SELECT arm, replicate, pool, device,
+        pool IN ('online', 'stream') AS always_on,
         count(*) AS sessions,
-        count(*) FILTER (unreleased) AS unreleased,
-        sum(s.end_ns - s.start_ns) AS session_ns,
-        sum(s.ready_ns - s.start_ns) AS provisioning_ns
-    FROM sessions s
+        count(*) FILTER (unreleased) AS unreleased
+    FROM sessions
     GROUP BY ALL
 ),
 booked AS (
     SELECT
-        pools.*,
-        CASE WHEN always_on THEN in_days.ns ELSE session_ns END AS allocated_ns,
-        CASE WHEN always_on THEN coalesce(busy_in_days.ns, 0) ELSE coalesce(busy.ns, 0) END AS busy_ns,
-        coalesce(busy.ns, 0) AS busy_all_ns,
+        pools.*, session_ns, provisioning_ns, busy_all_ns,
+        CASE WHEN always_on THEN held_ns ELSE session_ns END AS allocated_ns,
+        CASE WHEN always_on THEN coalesce(busy_ns, 0) ELSE busy_all_ns END AS busy_ns,
         coalesce(images, 0) AS images,
         coalesce(batches, 0) AS batches
     FROM pools
+    JOIN totals USING (arm, replicate, pool, device)
     LEFT JOIN in_days USING (arm, replicate, pool, device)
-    LEFT JOIN busy USING (arm, replicate, pool, device)
-    LEFT JOIN busy_in_days USING (arm, replicate, pool, device)
+    LEFT JOIN batches USING (arm, replicate, pool, device)
 ),
 day_counts AS (
     SELECT arm, replicate, count(*) AS days FROM days

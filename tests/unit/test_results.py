@@ -105,6 +105,30 @@ def test_a_killed_process_held_its_device_until_its_last_row(tmp_path: Path) -> 
     assert "no_restarts" in broken_rules(result)
 
 
+@pytest.mark.parametrize("pool", ["stream", "nightly"])
+def test_a_gpu_that_two_processes_share_is_booked_once(tmp_path: Path, pool: str) -> None:
+    run = SyntheticRun(tmp_path / "run-1", arms=("kappa",), day_seconds=3600.0)
+    run.day()
+    of_gpu: dict[str, Any] = {"pool": pool, "device": "cuda:0 NVIDIA T4", "path": pool}
+    for pid in (7, 8):
+        process = {**of_gpu, "process": f"worker_{pid}", "pid": pid}
+        run.row(Stage.DEVICE_PROVISIONED, 0.0, 36.0, **process)
+        run.row(Stage.DEVICE_RELEASED, 36.0, 3600.0, **process)
+    busy = {**of_gpu, "batch_size": 4}
+    run.row(Stage.DEVICE_BUSY, 100.0, 400.0, **busy, process="worker_7", pid=7)
+    run.row(Stage.DEVICE_BUSY, 200.0, 300.0, **busy, process="worker_8", pid=8)  # inside the one before
+    run.row(Stage.DEVICE_BUSY, 350.0, 460.0, **busy, process="worker_8", pid=8)
+    run.arrival(0, 0, 0.5)
+    (pool_row,) = compute_result(run.write())["arms"]["kappa"]["device_hours"]["pools"]
+    assert (pool_row["sessions"], pool_row["unit"]) == (2, "GPU hours")
+    assert pool_row["allocated_hours"] == pytest.approx(1.0)
+    assert pool_row["session_hours"] == pytest.approx(1.0)
+    assert pool_row["provisioning_hours"] == pytest.approx(0.01)
+    assert pool_row["busy_hours"] == pytest.approx(0.1)
+    assert pool_row["wasted_hours"] == pytest.approx(0.9)
+    assert (pool_row["images"], pool_row["batches"]) == (12, 3)
+
+
 def test_a_lost_image_is_counted_and_held_against_the_percentiles(tmp_path: Path) -> None:
     run = one_arm(tmp_path / "run-1")
     for n in range(10):
