@@ -14,8 +14,9 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from signals.architecture import RunContext
 from signals.errors import ServiceError
 
-MEDIA_PARTITIONS = 8
+MIN_MEDIA_PARTITIONS = 8
 AVAILABILITY_PARTITIONS = 4
+BROKER_DEFAULT = -1
 REQUEST_SECONDS = 10.0
 DELIVERY_SECONDS = 20.0
 
@@ -39,13 +40,15 @@ def group_id(context: RunContext) -> str:
 def create_topics(context: RunContext) -> None:
     """Create the topics of the arm; those that exist are left as they are. Raises ServiceError."""
     wanted = {
-        context.media_topic: MEDIA_PARTITIONS,
+        context.media_topic: max(MIN_MEDIA_PARTITIONS, context.workers),  # one each at least
         context.availability_topic: AVAILABILITY_PARTITIONS,
         context.dead_letter_topic: 1,
         context.watermark_topic: 1,
     }
     admin = AdminClient(client_config(context))
-    topics = [NewTopic(name, num_partitions=n, replication_factor=1) for name, n in wanted.items()]
+    topics = [
+        NewTopic(name, num_partitions=n, replication_factor=BROKER_DEFAULT) for name, n in wanted.items()
+    ]
     for name, future in admin.create_topics(topics, operation_timeout=REQUEST_SECONDS).items():
         try:
             future.result(timeout=REQUEST_SECONDS)

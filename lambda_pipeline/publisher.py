@@ -15,6 +15,7 @@ from signals.errors import ServiceError
 
 DELIVERY_SECONDS = 15.0
 POLL_SECONDS = 0.1
+BROKER_DEFAULT = -1
 
 
 class Publisher:
@@ -84,7 +85,8 @@ def create_topics(context: RunContext, partitions: dict[str, int]) -> None:
     """Create topics, given the number of partitions of each; those that exist stay. Raises ServiceError."""
     admin = AdminClient(context.kafka_client)
     topics = [
-        NewTopic(topic, num_partitions=count, replication_factor=1) for topic, count in partitions.items()
+        NewTopic(topic, num_partitions=count, replication_factor=BROKER_DEFAULT)
+        for topic, count in partitions.items()
     ]
     for topic, future in admin.create_topics(topics, request_timeout=DELIVERY_SECONDS).items():
         try:
