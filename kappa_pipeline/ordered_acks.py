@@ -49,11 +49,6 @@ class OrderedAcks(Generic[T]):
         self._announced = -1
 
     @property
-    def in_flight(self) -> int:
-        """Messages started and not yet acknowledged."""
-        return len(self._entries)
-
-    @property
     def next_offset(self) -> int | None:
         """The offset to commit, one past the last acknowledged message; None before the first."""
         return self._next_offset
