@@ -5,11 +5,12 @@ A schedule depends on the workload, the seed and the sizes only, never on the sy
 
 from __future__ import annotations
 
+import math
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +20,7 @@ from signals.catalog import Catalog
 from signals.errors import ConfigurationError
 
 RATE_GRID = 10_000  # points on which the day's rate curve is integrated
+_KINDS = {str: "a string", int: "a whole number", float: "a finite number", dict: "a section"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +48,15 @@ class Workload:
     def load(cls, name_or_path: str) -> Workload:
         """Read a workload that ships with the project, by name, or a TOML file.
 
-        Raises ConfigurationError for an unknown name, an unknown key or a value out of range.
+        Raises ConfigurationError for an unknown name, a file that can't be read, an unknown key, or a value
+        of a wrong type or out of range.
         """
         path = definition_file("workloads", name_or_path)
         try:
-            raw = tomllib.loads(path.read_text())
-        except tomllib.TOMLDecodeError as error:
+            raw = tomllib.loads(path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigurationError(f"{path} can't be read: {error}") from error
+        except ValueError as error:  # TOMLDecodeError, and what int() says of a number with too many digits
             raise ConfigurationError(f"{path}: {error}") from error
         return _parse(path, raw)
 
@@ -160,17 +165,15 @@ def _image_order(repeats: np.random.Generator, count: int, distinct: int) -> npt
 
 
 def _parse(path: Path, raw: Mapping[str, Any]) -> Workload:
-    _refuse_unknown(path, raw, {"description", "arrivals", "images", "mix"}, "")
-    arrivals = raw.get("arrivals", {})
-    _refuse_unknown(path, arrivals, {f.name for f in fields(Arrivals)}, "arrivals.")
-    images = raw.get("images", {})
-    _refuse_unknown(path, images, {"repeat_share"}, "images.")
+    top = _typed(path, raw, {"description": str, "arrivals": dict, "images": dict, "mix": dict}, "")
+    images = _typed(path, top.get("images", {}), {"repeat_share": float}, "images.")
+    mix = top.get("mix", {})
     workload = Workload(
         name=path.stem,
-        description=str(raw.get("description", "")),
-        arrivals=Arrivals(**arrivals),
-        repeat_share=float(images.get("repeat_share", 0.0)),
-        mix={name: float(share) for name, share in raw.get("mix", {}).items()},
+        description=top.get("description", ""),
+        arrivals=Arrivals(**_typed(path, top.get("arrivals", {}), get_type_hints(Arrivals), "arrivals.")),
+        repeat_share=images.get("repeat_share", 0.0),
+        mix=_typed(path, mix, dict.fromkeys(mix, float), "mix."),
     )
     checks = [
         (workload.arrivals.process in ("poisson", "constant"), "arrivals.process is poisson or constant"),
@@ -188,7 +191,19 @@ def _parse(path: Path, raw: Mapping[str, Any]) -> Workload:
     return workload
 
 
-def _refuse_unknown(path: Path, raw: Mapping[str, Any], known: set[str], prefix: str) -> None:
-    if unknown := sorted(set(raw) - known):
+def _typed(path: Path, raw: Mapping[str, Any], types: Mapping[str, type], prefix: str) -> dict[str, Any]:
+    """The values of a table, whole numbers as float where ``types`` says so. Raises ConfigurationError."""
+    if unknown := sorted(set(raw) - set(types)):
         names = ", ".join(prefix + name for name in unknown)
-        raise ConfigurationError(f"{path}: unknown key {names}; known here: {', '.join(sorted(known))}")
+        raise ConfigurationError(f"{path}: unknown key {names}; known here: {', '.join(sorted(types))}")
+    values: dict[str, Any] = {}
+    for name, value in raw.items():
+        kind = types[name]
+        try:
+            values[name] = float(value) if kind is float and type(value) is int else value
+        except OverflowError:  # TOML's whole numbers have no upper bound
+            values[name] = math.inf
+        fits = type(values[name]) is kind
+        if not fits or (kind is float and not math.isfinite(values[name])):
+            raise ConfigurationError(f"{path}: {prefix}{name} must be {_KINDS[kind]}, not {value!r}")
+    return values

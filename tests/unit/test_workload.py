@@ -91,6 +91,23 @@ def test_shipped_workloads_load() -> None:
         ("[images]\nrepeat_share = 1.0\n[mix]\ncrawled = 1", "repeat_share"),
         ("[arrivals]\nprocess = 'poisson'", "at least one pipeline"),
         ("= 3", "w.toml"),
+        (
+            "[arrivals]\nbursts_per_day = 1.5",
+            "w.toml: arrivals.bursts_per_day must be a whole number, not 1.5",
+        ),
+        ("[arrivals]\nbursts_per_day = true", "arrivals.bursts_per_day must be a whole number"),
+        ("[arrivals]\nprocess = 1", "arrivals.process must be a string"),
+        ("[arrivals]\nburst_multiplier = inf", "arrivals.burst_multiplier must be a finite number"),
+        ("[images]\nrepeat_share = 'x'", "images.repeat_share must be a finite number"),
+        ("[images]\nrepeat_share = nan", "images.repeat_share must be a finite number"),
+        ("description = 3", "description must be a string"),
+        ("arrivals = 'poisson'", "arrivals must be a section"),
+        ("images = [1]", "images must be a section"),
+        ("mix = 3", "mix must be a section"),
+        ("[mix]\ncrawled = '1'", "mix.crawled must be a finite number"),
+        ("[mix]\ncrawled = nan", "mix.crawled must be a finite number"),
+        ("[mix]\ncrawled = 1" + "0" * 400, "mix.crawled must be a finite number"),
+        ("[mix]\ncrawled = 1" + "0" * 5000, "w.toml"),
     ],
 )
 def test_a_bad_workload_says_what_is_wrong(tmp_path: Path, text: str, message: str) -> None:
@@ -98,6 +115,24 @@ def test_a_bad_workload_says_what_is_wrong(tmp_path: Path, text: str, message: s
     path.write_text(text)
     with pytest.raises(ConfigurationError, match=message):
         Workload.load(str(path))
+
+
+def test_a_workload_in_another_encoding_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "w.toml"
+    path.write_bytes("description = 'für alle'".encode("latin-1"))
+    with pytest.raises(ConfigurationError, match=r"w\.toml can't be read"):
+        Workload.load(str(path))
+
+
+def test_whole_numbers_are_fine_where_fractions_are(tmp_path: Path) -> None:
+    path = tmp_path / "w.toml"
+    path.write_text("[arrivals]\nburst_multiplier = 2\n[images]\nrepeat_share = 0\n[mix]\ncrawled = 1")
+    workload = Workload.load(str(path))
+    assert (workload.arrivals.burst_multiplier, workload.repeat_share, workload.mix) == (
+        2.0,
+        0,
+        {"crawled": 1},
+    )
 
 
 def test_an_unknown_name_lists_the_known_ones() -> None:
