@@ -61,9 +61,10 @@ class Model:
     def load(cls, model_dir: Path) -> Model:
         """Read and verify a model folder.
 
-        Raises MissingRequirement when the folder or a file of it is missing, ConfigurationError when the
-        graph is not the one the manifest pins, is too large, refers to files outside itself, uses operators
-        of an unknown domain, or lacks an output that a declared signal needs.
+        Raises MissingRequirement when the folder or a file of it is missing, ConfigurationError when it is
+        no folder or can't be read, or when the graph is not the one the manifest pins, is too large, refers
+        to files outside itself, uses operators of an unknown domain, or lacks an output that a declared
+        signal needs.
         """
         try:
             raw = orjson.loads((model_dir / MANIFEST_FILE).read_bytes())
@@ -72,6 +73,11 @@ class Model:
             raise MissingRequirement(
                 f"there is no model in {model_dir} ({error.filename} is missing); "
                 "prepare the built-in model or import one of your own"
+            ) from error
+        except OSError as error:
+            raise ConfigurationError(
+                f"{model_dir} can't be read as a model folder ({error.strerror}); `lkbench import-model` "
+                "makes such a folder of an ONNX file of yours"
             ) from error
         except orjson.JSONDecodeError as error:
             raise ConfigurationError(f"{model_dir / MANIFEST_FILE} is not valid JSON: {error}") from error

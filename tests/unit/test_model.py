@@ -77,6 +77,15 @@ def test_a_missing_model_says_what_to_do(tmp_path: Path, model_dir: Path) -> Non
         Model.load(model_dir)
 
 
+def test_a_bare_onnx_file_in_place_of_a_folder_says_how_to_import_it(model_dir: Path) -> None:
+    with pytest.raises(ConfigurationError, match="lkbench import-model"):
+        Model.load(model_dir / GRAPH_FILE)
+    (model_dir / MANIFEST_FILE).unlink()
+    (model_dir / MANIFEST_FILE).mkdir()  # can't be read, whoever tries
+    with pytest.raises(ConfigurationError, match="lkbench import-model"):
+        Model.load(model_dir)
+
+
 def test_a_changed_graph_is_refused(model_dir: Path) -> None:
     path = model_dir / GRAPH_FILE
     data = bytearray(path.read_bytes())
