@@ -9,6 +9,9 @@ from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
+from psycopg import ProgrammingError
+from psycopg.conninfo import conninfo_to_dict
+
 from signals.errors import ConfigurationError
 
 _T = TypeVar("_T")
@@ -169,9 +172,10 @@ def _validate(config: HarnessConfig, file: str) -> None:
         )
     if config.kafka.options and not config.kafka.bootstrap:
         raise ConfigurationError(f"{file}: [kafka] options are for an external broker: bootstrap is missing")
-    if config.postgres.dsn and not config.postgres.dsn.startswith(_POSTGRES_SCHEMES):
+    if config.postgres.dsn and not _is_postgres_uri(config.postgres.dsn):
         raise ConfigurationError(
-            f"{file}: [postgres] dsn must be a URI: postgresql://user:password@host/name"
+            f"{file}: [postgres] dsn must be a URI: postgresql://user:password@host/name; in a password, "
+            "% is written %25, @ %40, / %2F, ? %3F"
         )
     inference = config.inference
     for key in ("workers", "max_batch"):
@@ -179,6 +183,19 @@ def _validate(config: HarnessConfig, file: str) -> None:
             raise ConfigurationError(f"{file}: [inference] {key} must be at least 1")
     if inference.max_batch_wait_seconds < 0:
         raise ConfigurationError(f"{file}: [inference] max_batch_wait_seconds must not be negative")
+
+
+def _is_postgres_uri(dsn: str) -> bool:
+    # What libpq says about a bad URI quotes it, password and all: it must go nowhere, not even as a cause.
+    # An @ elsewhere than before the host means that a part of the password would be taken for the host.
+    before, _, after = dsn.partition("://")[2].partition("@")
+    if not dsn.startswith(_POSTGRES_SCHEMES) or "@" in after or (after and set(before) & set("/?")):
+        return False
+    try:
+        conninfo_to_dict(dsn)
+    except (ProgrammingError, UnicodeDecodeError):
+        return False
+    return True
 
 
 def _without_password(dsn: str) -> str:

@@ -141,8 +141,12 @@ def check_postgres(dsn: str) -> None:
     try:
         with psycopg.connect(dsn, connect_timeout=5) as connection:
             connection.execute("select 1")
-    except psycopg.Error as error:
-        raise ServiceError(f"postgres does not answer: {error}") from error
+    except (psycopg.Error, UnicodeDecodeError) as error:  # the latter: percent-encoded, but not as UTF-8
+        # Not libpq's message, not even as a cause: it may quote a part of the URI, and so the password.
+        attempt = error.pgconn if isinstance(error, psycopg.Error) else None
+        refused = attempt is not None and attempt.used_password
+        reason = "it refuses the user, the password or the database" if refused else "is it up, is dsn right?"
+        raise ServiceError(f"postgres does not answer: {reason} ({type(error).__name__})") from None
 
 
 def install_pgmq(dsn: str) -> None:

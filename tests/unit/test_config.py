@@ -1,15 +1,18 @@
 from __future__ import annotations
 
+import traceback
 from pathlib import Path
+from urllib.parse import quote
 
 import orjson
 import pytest
 
 from bench.config import HarnessConfig
+from bench.services.postgres import check_postgres
 from bench.services.stack import Endpoints
 from bench.services.standalone import as_toml
 from signals.architecture import S3Endpoint
-from signals.errors import ConfigurationError
+from signals.errors import ConfigurationError, ServiceError
 
 S3 = '[s3]\nendpoint = "s3:9000"\naccess_key = "AK"\nsecret_key = "SK-secret"\nbucket = "b"\n'
 
@@ -66,6 +69,24 @@ def test_a_full_file_is_read(tmp_path: Path) -> None:
 def test_a_mistake_is_named_with_its_file_and_key(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):
         load(tmp_path, text)
+
+
+@pytest.mark.parametrize("password", ["hid%den", "hid%zzden", "hid@den", "hid/den", "hid?den"])
+def test_a_password_that_needs_encoding_is_refused_and_not_shown(tmp_path: Path, password: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"\[postgres\] dsn must be a URI.*%25") as raised:
+        load(tmp_path, f'[postgres]\ndsn = "postgresql://u:{password}@h/d"\n')
+    shown = "".join(traceback.format_exception(raised.value, limit=0))
+    assert "hid" not in shown
+    assert "den" not in shown
+    encoded = quote(password, safe="")
+    load(tmp_path, f'[postgres]\ndsn = "postgresql://u:{encoded}@h/d"\n')
+
+
+@pytest.mark.parametrize("password", ["hid%den", "hid%zz", "hid/den"])
+def test_a_server_that_can_not_be_asked_is_reported_without_its_password(password: str) -> None:
+    with pytest.raises(ServiceError, match="postgres does not answer") as raised:
+        check_postgres(f"postgresql://u:{password}@127.0.0.1:1/d")
+    assert "hid" not in "".join(traceback.format_exception(raised.value, limit=0))
 
 
 def test_a_missing_file_is_a_configuration_error(tmp_path: Path) -> None:
