@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import platform
+import re
 import shutil
 import sys
 import tempfile
@@ -12,6 +15,8 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 
+import numpy as np
+import onnx
 import psutil
 from packaging.requirements import Requirement
 
@@ -28,6 +33,10 @@ MINIMUM_FREE_BYTES = 4 * 1024**3  # environment, cache and one run
 RECOMMENDED_CORES = 2
 MINIMUM_DRIVER = 580  # of NVIDIA, for the CUDA 13 that ONNX Runtime is built with
 _GIB = 1024**3
+_CUDA_ADVICE = (
+    f'for device = "cuda" a run needs an NVIDIA driver {MINIMUM_DRIVER} or newer, the CUDA 13 runtime and '
+    'cuDNN: pip install "onnxruntime-gpu[cuda,cudnn]"'
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +148,11 @@ def _writable() -> Check:
 
 
 def _gpu() -> Check:
-    """A GPU is optional: this check fails only if ONNX Runtime can't be loaded at all."""
+    """A GPU is optional: this check fails only if ONNX Runtime can't be loaded at all.
+
+    That CUDA is usable is said only after a convolution ran on it: the provider is compiled in, but the
+    driver, the CUDA runtime and cuDNN are not.
+    """
     try:
         import onnxruntime
     except ImportError as error:
@@ -150,12 +163,53 @@ def _gpu() -> Check:
     if not driver:
         return Check("gpu", True, f"no NVIDIA driver; {name} uses the CPU")
     if int(driver.split(".")[0]) < MINIMUM_DRIVER:
-        advice = f'for device = "cuda" update the driver to {MINIMUM_DRIVER} or newer'
-        return Check("gpu", True, f"NVIDIA driver {driver}; {name} uses the CPU", advice)
+        return Check("gpu", True, f"NVIDIA driver {driver} is too old; {name} uses the CPU", _CUDA_ADVICE)
     if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
         advice = 'for device = "cuda" install onnxruntime-gpu in place of onnxruntime'
         return Check("gpu", True, f"NVIDIA driver {driver}; this {name} is built for the CPU only", advice)
-    return Check("gpu", True, f'NVIDIA driver {driver}; {name} has CUDA: use device = "cuda"')
+    if problem := _cuda_problem():
+        found = f"NVIDIA driver {driver}; {name} can't use CUDA: {problem}"
+        return Check("gpu", True, found, _CUDA_ADVICE)
+    return Check("gpu", True, f'NVIDIA driver {driver}; {name} computes on CUDA: use device = "cuda"')
+
+
+def _cuda_problem() -> str:
+    """Run one convolution on CUDA device 0. Empty if that works."""
+    import onnxruntime
+
+    said = io.StringIO()  # preload_dlls prints which libraries it lacks, and does not raise
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    onnxruntime.set_default_logger_severity(4)
+    try:
+        with contextlib.redirect_stdout(said):
+            onnxruntime.preload_dlls()
+            session = onnxruntime.InferenceSession(
+                _convolution(), options, providers=["CUDAExecutionProvider"]
+            )
+            session.disable_fallback()
+            if session.get_providers()[0] == "CUDAExecutionProvider":
+                session.run(None, {"x": np.ones((1, 1, 4, 4), np.float32)})
+                return ""
+        problem = "it fell back to the CPU"
+    except Exception as error:  # ONNX Runtime's own exceptions have no common base but this
+        problem = (str(error).splitlines() or [type(error).__name__])[0]
+    missing = re.findall(r"^Failed to load (.+?): ", said.getvalue(), re.MULTILINE)
+    return f"{', '.join(missing)} can't be loaded" if missing else problem
+
+
+def _convolution() -> bytes:
+    """A serialised ONNX graph: float32 x (1, 1, 4, 4) -> y (1, 1, 2, 2)."""
+    tensor = onnx.helper.make_tensor_value_info
+    graph = onnx.helper.make_graph(
+        [onnx.helper.make_node("Conv", ["x", "w"], ["y"])],
+        "probe",
+        [tensor("x", onnx.TensorProto.FLOAT, [1, 1, 4, 4])],
+        [tensor("y", onnx.TensorProto.FLOAT, [1, 1, 2, 2])],
+        [onnx.numpy_helper.from_array(np.ones((1, 1, 3, 3), np.float32), "w")],
+    )
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
+    return bytes(model.SerializeToString())
 
 
 def _nvidia_driver() -> str:
