@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from json import dumps  # a string is written in JSON as in TOML
 from pathlib import Path
@@ -15,12 +16,26 @@ from bench.setup import prepare_servers
 from signals.process import ProcessGroup
 
 
-@contextmanager
-def standalone_stack(output: Path, config: HarnessConfig, progress: Callable[[str], None]) -> Iterator[str]:
-    """Start the servers in a folder below ``output``; the value is the TOML that names them.
+@dataclass(frozen=True, slots=True)
+class StandaloneServers:
+    """Servers that are up. ``toml`` is the configuration file that names them; it holds secrets."""
 
-    It holds secrets. Leaving the context stops the servers and removes their data. Raises ServiceError
-    or MissingRequirement.
+    toml: str = field(repr=False)
+    group: ProcessGroup = field(repr=False)
+
+    def check(self) -> None:
+        """Raise ServiceError, naming the server and its log, if one that was started here has ended."""
+        self.group.check()
+
+
+@contextmanager
+def standalone_stack(
+    output: Path, config: HarnessConfig, progress: Callable[[str], None]
+) -> Iterator[StandaloneServers]:
+    """Start the servers in a folder below ``output``.
+
+    Leaving the context stops the servers and removes their data. Raises ServiceError or
+    MissingRequirement.
     """
     prepare_servers(config, progress)
     token = secrets.token_hex(3)
@@ -29,7 +44,7 @@ def standalone_stack(output: Path, config: HarnessConfig, progress: Callable[[st
         ProcessGroup(folder / "logs") as group,
         ServiceStack(folder, config, group, namespace=f"lk_{token}") as stack,
     ):
-        yield as_toml(stack.start(progress))
+        yield StandaloneServers(as_toml(stack.start(progress)), group)
 
 
 def as_toml(endpoints: Endpoints) -> str:
