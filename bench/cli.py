@@ -239,11 +239,12 @@ def services(config_path: Path | None, output: Path) -> None:
     from bench.services.standalone import standalone_stack
 
     stderr = Console(stderr=True)
-    with standalone_stack(output, HarnessConfig.load(config_path), stderr.print) as toml:
-        click.echo(toml)
+    with standalone_stack(output, HarnessConfig.load(config_path), stderr.print) as servers:
+        click.echo(servers.toml)
         stderr.print("services are up; Ctrl-C stops them")
         while True:
             time.sleep(1.0)
+            servers.check()
 
 
 @cli.command()
