@@ -30,12 +30,13 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(420)]
 PINS = [photo(n) for n in range(14)]
 PRODUCTS = [*(photo(n) for n in range(20, 26)), PINS[0]]  # the last one is in two galaxies
 BAD = truncated(99)
-LATER = [photo(n) for n in range(40, 43)]
+# Enough for every worker of the pool to have work in its hands when one of them is killed.
+LATER = [photo(n) for n in range(40, 160)]
 
 
 @pytest.fixture(scope="module")
 def run(context: Callable[..., RunContext]) -> Iterator[LambdaRun]:
-    """Two days: on the second one only three images are new, and a worker of the pool is killed."""
+    """Two days: on the second one the images of the first come again, and a worker of the pool is killed."""
     with lambda_run(context("lambda", claim_seconds=4.0)) as run:
         run.submit([(data, "pinner_uploads") for data in PINS[:7]])
         run.submit([(data, "crawled") for data in [*PINS, BAD]])  # seven of them for the second time

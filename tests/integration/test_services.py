@@ -220,14 +220,15 @@ def test_pgmq_is_installed_once_also_by_several_at_a_time(postgres: str) -> None
     assert [program.wait(60) for program in programs] == [0, 0]
     install_pgmq(dsn)
     drop_metastore(postgres, "pgmq_twice")
-    with pytest.raises(ServiceError, match="pgmq_twice"):
+    with pytest.raises(ServiceError, match="postgres does not answer"):
         check_postgres(database_dsn(postgres, "pgmq_twice"))
 
 
 def test_a_wrong_password_and_a_wrong_key_are_refused(postgres: str, s3: S3Endpoint) -> None:
     host = postgres.rpartition("@")[2]
-    with pytest.raises(ServiceError, match="password authentication failed"):
+    with pytest.raises(ServiceError, match="refuses the user, the password") as refused:
         check_postgres(f"postgresql://postgres:guess@{host}")
+    assert "guess" not in str(refused.value)
     with pytest.raises(ServiceError):
         check_s3(S3Endpoint(s3.endpoint, s3.access_key, "guess", "other-bucket"))
 
