@@ -59,26 +59,27 @@ def compute_result(run_dir: Path) -> dict[str, Any]:
     }
 
 
+FIGURE_QUERIES = (
+    "latency",
+    "device_hours",
+    "throughput",
+    "completeness",
+    "dead_letters",
+    "retries",
+    "restarts",
+    "recomputed",
+    "stages",
+    "nightly_steps",
+    "conditions",
+)  # of bench/sql, each run once for a result
+
+
 class _Queries:
     """Rows of each shipped query, run once."""
 
-    _NAMES = (
-        "latency",
-        "device_hours",
-        "throughput",
-        "completeness",
-        "dead_letters",
-        "retries",
-        "restarts",
-        "recomputed",
-        "stages",
-        "nightly_steps",
-        "conditions",
-    )
-
     def __init__(self, run_dir: Path) -> None:
         with open_ledger(run_dir) as query:
-            self._rows = {name: query.rows(name) for name in self._NAMES}
+            self._rows = {name: query.rows(name) for name in FIGURE_QUERIES}
 
     def __getitem__(self, name: str) -> Rows:
         return self._rows[name]

@@ -18,6 +18,7 @@ from markupsafe import Markup
 from bench.durations import duration_text
 from bench.ledger_query import sql_text
 from bench.manifest import read_manifest
+from bench.results import FIGURE_QUERIES
 from reports.chart import availability_chart
 from reports.curves import availability_curves
 from reports.summary import hours_text, reasons, summary_rows
@@ -25,21 +26,7 @@ from signals.errors import ConfigurationError
 
 # CSS class, width, height, short labels: which chart is shown depends on the width of the screen
 CHARTS = (("wide", 900.0, 400.0, False), ("narrow", 380.0, 320.0, True))
-QUERIES = (
-    "base",
-    "latency",
-    "device_hours",
-    "throughput",
-    "completeness",
-    "dead_letters",
-    "retries",
-    "restarts",
-    "recomputed",
-    "stages",
-    "nightly_steps",
-    "conditions",
-    "availability",
-)
+QUERIES = ("base", *FIGURE_QUERIES, "availability")
 
 
 def write_report(run_dir: Path) -> Path:
