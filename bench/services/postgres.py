@@ -8,6 +8,7 @@ import secrets
 import shutil
 import signal
 import subprocess
+import tempfile
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -178,5 +179,14 @@ def binaries_dir() -> Path:
 def _account() -> _Account:
     if os.geteuid() != 0:
         return _Account("", os.geteuid(), os.getegid())
-    entry = pwd.getpwnam(UNPRIVILEGED_USER)
+    try:
+        entry = pwd.getpwnam(UNPRIVILEGED_USER)
+        with tempfile.NamedTemporaryFile() as probe:
+            os.chown(probe.name, entry.pw_uid, entry.pw_gid)
+    except (KeyError, OSError) as error:
+        # A container may map no user but root.
+        raise MissingRequirement(
+            f"PostgreSQL refuses to run as root, and root can't become {UNPRIVILEGED_USER} here: run as a "
+            "user who is not root, or name an external server in the configuration: [postgres] dsn"
+        ) from error
     return _Account(entry.pw_name, entry.pw_uid, entry.pw_gid)

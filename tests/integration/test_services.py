@@ -209,6 +209,25 @@ def test_what_a_killed_owner_left_behind_is_removed_by_the_next_one() -> None:
         assert not folder.path.exists()
 
 
+def test_a_root_who_can_become_nobody_else_is_told_what_to_do(tmp_path: Path) -> None:
+    only_root = ["unshare", "--user", "--map-root-user"]
+    if subprocess.run([*only_root, "true"], capture_output=True).returncode != 0:
+        pytest.skip("this system makes no user namespace")
+    program = textwrap.dedent(
+        f"""
+        from pathlib import Path
+        from bench.services.postgres import PostgresServer
+        from signals.process import ProcessGroup
+        with ProcessGroup(Path({str(tmp_path)!r})) as group:
+            PostgresServer(group, Path({str(tmp_path)!r}))
+        """
+    )
+    done = subprocess.run([*only_root, sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode != 0
+    assert "MissingRequirement" in done.stderr
+    assert "run as a user who is not root" in done.stderr
+
+
 def test_pgmq_is_installed_once_also_by_several_at_a_time(postgres: str) -> None:
     dsn = create_metastore(postgres, "pgmq_twice")  # any fresh database
     programs = [
