@@ -13,6 +13,7 @@ from rich.tree import Tree
 
 from bench.database import connect
 from bench.durations import duration_text
+from bench.image_names import printable
 from bench.ledger_query import LedgerQuery, open_ledger
 from bench.partitions import create_relation, load_partitions
 from signals.errors import ConfigurationError
@@ -44,7 +45,7 @@ def explain_signature(run_dir: Path, signature: str) -> RenderableType:
     with open_ledger(run_dir, with_base=False) as ledger:
         full = _only_match(ledger, signature.lower())
         rows = ledger.execute(_ROWS, {"signature": full})
-        trees: list[RenderableType] = [Text(f"image {full}", style="bold")]
+        trees: list[RenderableType] = [Text(f"image {full}", style="bold"), *_file_name(ledger, full)]
         for (arm, replicate), of_arm in groupby(rows, key=lambda row: (row["arm"], row["replicate"])):
             steps = ledger.execute(_STEPS, {"arm": arm, "replicate": replicate})
             tree = Tree(Text(f"{arm}, replicate {replicate}", style="bold"))
@@ -53,6 +54,13 @@ def explain_signature(run_dir: Path, signature: str) -> RenderableType:
                 _add_galaxy(tree, galaxy, list(of_galaxy), steps, in_table)
             trees.append(tree)
     return Group(*trees)
+
+
+def _file_name(ledger: LedgerQuery, signature: str) -> list[Text]:
+    names = ledger.execute(
+        "SELECT file_name FROM images WHERE image_signature = $signature", {"signature": signature}
+    )
+    return [Text(f"file {printable(row['file_name'])}") for row in names]
 
 
 def _only_match(ledger: LedgerQuery, prefix: str) -> str:
@@ -156,7 +164,7 @@ def _line(row: Mapping[str, Any], origin: int) -> Text:
         text = f"{words.get(row['outcome'], row['outcome'])}, {wait} after it arrived"
         return _at(row["end_ns"], origin).append(text, style=style)
     if row["stage"] == "dead_letter":
-        return _at(row["end_ns"], origin).append(f"dead letter: {row['detail']}", style="red")
+        return _at(row["end_ns"], origin).append(f"dead letter: {printable(row['detail'])}", style="red")
     notes = []
     if row["attempt"] > 1:
         notes.append(f"attempt {row['attempt']}")
@@ -165,7 +173,7 @@ def _line(row: Mapping[str, Any], origin: int) -> Text:
     if row["stage"] == "inference" and row["device"]:
         notes.append(f"pool {row['pool']} on {row['device']}")
     if row["outcome"] != "ok":
-        notes.append(" ".join(filter(None, [row["outcome"], row["detail"]])))
+        notes.append(" ".join(filter(None, [row["outcome"], printable(row["detail"])])))
     return _span(row, origin, ", ".join([row["stage"].replace("_", " "), *notes]))
 
 

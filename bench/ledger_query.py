@@ -11,6 +11,7 @@ from typing import Any
 import duckdb
 
 from bench.database import connect, quote
+from bench.image_names import FILE as IMAGE_NAMES_FILE
 from bench.seal import events_path
 from signals.errors import ConfigurationError
 
@@ -43,6 +44,8 @@ class LedgerQuery:
 def open_ledger(run_dir: Path, *, with_base: bool = True) -> Iterator[LedgerQuery]:
     """The ledger of a sealed run as relation ``events`` and, unless told otherwise, those of ``base.sql``.
 
+    Relation ``images`` has the name of each image's file, and no row where the run did not keep them.
+
     Raises ConfigurationError if the run has no sealed ledger.
     """
     ledger = events_path(run_dir)
@@ -52,6 +55,17 @@ def open_ledger(run_dir: Path, *, with_base: bool = True) -> Iterator[LedgerQuer
         connection.execute(
             f"CREATE TEMP VIEW events AS SELECT * FROM read_parquet({quote(str(ledger))})"  # noqa: S608
         )
+        connection.execute(f"CREATE TEMP VIEW images AS {_images(run_dir)}")
         if with_base:
             connection.execute(sql_text(BASE))
         yield LedgerQuery(connection)
+
+
+def _images(run_dir: Path) -> str:
+    names = run_dir / IMAGE_NAMES_FILE
+    if names.is_file():
+        return f"SELECT * FROM read_parquet({quote(str(names))})"  # noqa: S608
+    return (
+        "SELECT NULL::VARCHAR AS image_signature, NULL::VARCHAR AS file_name, NULL::BIGINT AS size_bytes "
+        "WHERE FALSE"
+    )

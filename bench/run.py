@@ -20,6 +20,7 @@ from typing import Any
 from bench.arms import load_arm
 from bench.config import HarnessConfig
 from bench.display import Display
+from bench.image_names import write_image_names
 from bench.images import Dataset, DatasetImage, load_dataset
 from bench.manifest import Manifest
 from bench.replicate import Load, Replicate, object_key
@@ -80,6 +81,7 @@ class Run:
         load = self._load()
         self._make_folder()
         manifest = Manifest(self.run_dir, self._inputs(load))
+        write_image_names(self.run_dir, load.dataset.images)
         try:
             prepared = prepare(self._config, self._display.note)
             model = Model.load(prepared.model_dir)

@@ -16,6 +16,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from bench.durations import duration_text
+from bench.image_names import printable
 from bench.ledger_query import sql_text
 from bench.manifest import read_manifest
 from bench.results import FIGURE_QUERIES
@@ -90,6 +91,7 @@ def _environment() -> Environment:
     )
     environment.filters["groupby_in_order"] = _group_in_order
     environment.filters["glue"] = _glue
+    environment.filters["printable"] = printable
     environment.globals.update(
         duration=lambda seconds: _glue(duration_text(seconds)),
         hours=lambda hours: _glue(hours_text(hours)),

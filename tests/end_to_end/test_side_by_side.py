@@ -16,10 +16,17 @@ from bench.corrupt_images import corrupt_images
 from bench.images import load_dataset
 from signals.image import image_signature
 from tests.end_to_end.conftest import lkbench
+from tests.unit.page_parser import PageParser
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(600)]
 CAT_CLASSES = range(281, 286)  # ImageNet: tabby, tiger cat, Persian, Siamese, Egyptian cat
 GOOD_IMAGES = 40
+HOSTILE_NAMES = (
+    "<img src=x onerror=alert(1)>.jpg",
+    "=cmd|' calc'!A0.jpg",
+    "'; drop table events; --.jpg",
+    r"x\..\..\y.jpg",
+)
 
 
 @dataclass
@@ -54,6 +61,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
     shutil.copy(images / "cat.png", images / "the same cat.png")
     for sample in corrupt_images():
         (images / sample.name).write_bytes(sample.data)
+    for number, name in enumerate(HOSTILE_NAMES):
+        (images / name).write_bytes(b"no image, number %d" % number)
     process = lkbench(
         "run", "--images", str(images), "--output", str(folder / "runs"), "--seed", "7", timeout_seconds=500
     )
@@ -92,6 +101,8 @@ def test_every_distinct_image_is_a_signal_or_a_dead_letter_for_both_consumers(fi
 
 def test_both_arms_give_every_bad_file_the_expected_verdict(finished: Finished) -> None:
     expected = {image_signature(s.data): s.reason for s in corrupt_images()}
+    for name in HOSTILE_NAMES:
+        expected[image_signature((finished.images / name).read_bytes())] = "unsupported_format"
     for arm in ("lambda", "kappa"):
         rows = finished.sql(
             f"select distinct image_signature, split_part(detail, ':', 1) from events where arm = '{arm}' "
@@ -195,6 +206,20 @@ def test_explain_tells_one_image_s_way_through_each_arm(finished: Finished) -> N
     assert told.returncode == 0, told.stderr
     for word in (cat, "lambda", "kappa", "fetch", "decode", "inference", "online", "batch"):
         assert word in told.stdout
+
+
+@pytest.mark.parametrize("name", HOSTILE_NAMES)
+def test_a_hostile_file_name_travels_through_a_run_as_text(finished: Finished, name: str) -> None:
+    signature = image_signature((finished.images / name).read_bytes())
+    told = lkbench("explain", str(finished.run_dir), signature)
+    assert f"file {name}\n" in told.stdout
+    assert "dead letter: unsupported_format" in told.stdout
+    for arm in ("lambda", "kappa"):
+        rows = finished.result["arms"][arm]["dead_letters"]["rows"]
+        assert name in [file for row in rows for file in row["files"]]
+    page = PageParser.of(finished.run_dir / "report.html")
+    assert name in page.text
+    assert "img" not in page.tag_names
 
 
 def test_the_run_folder_proves_what_ran_and_keeps_no_secret(finished: Finished) -> None:

@@ -13,6 +13,8 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from bench.image_names import write_image_names
+from bench.images import DatasetImage
 from bench.seal import seal
 from signals.hive import HIVE_SCHEMA
 from signals.ledger import LEDGER_SCHEMA, Stage
@@ -59,6 +61,7 @@ class SyntheticRun:
     replicates: int = 1
     day_seconds: float = 10.0
     events: list[dict[str, Any]] = field(default_factory=list)
+    file_names: dict[int, str] = field(default_factory=dict)  # image -> name of the user's file
 
     def row(self, stage: Stage, start: float, end: float, **fields: Any) -> None:
         """Append one ledger row."""
@@ -112,6 +115,9 @@ class SyntheticRun:
     def write(self, *, status: str = "complete", sealed: bool = True) -> Path:
         """Write streams and manifest, and seal. Returns the run folder."""
         write_streams(self.run_dir / "ledger" / "raw", self.events)
+        if self.file_names:
+            named = (DatasetImage(Path(), signature(i), 1, name) for i, name in self.file_names.items())
+            write_image_names(self.run_dir, named)
         manifest = {
             "run_id": self.run_dir.name,
             "status": status,

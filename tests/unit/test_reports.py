@@ -3,7 +3,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -20,34 +19,10 @@ from reports.figures import write_figure
 from reports.html import write_report
 from reports.table import comparison
 from signals.errors import ConfigurationError
+from tests.unit.page_parser import PageParser
 from tests.unit.synthetic_run import SyntheticRun, complete_run
 
 HOSTILE = "<script>alert(1)</script>"
-VOID = {"meta", "br", "line", "rect", "path"}
-
-
-class Balanced(HTMLParser):
-    """Collects tags and text, and fails on a tag that is not closed in order."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.text = ""
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
 
 
 @pytest.fixture(scope="module")
@@ -71,12 +46,9 @@ def row_of(text: str, label: str) -> str:
 
 
 def test_the_page_is_well_formed_and_loads_nothing(run_dir: Path) -> None:
-    page = write_report(run_dir).read_text()
-    parser = Balanced()
-    parser.feed(page)
-    assert parser.open == []
-    names = {name for name, _ in parser.tags}
-    assert not names & {"script", "link", "img", "iframe", "object", "embed", "form"}
+    path = write_report(run_dir)
+    page, parser = path.read_text(), PageParser.of(path)
+    assert not parser.tag_names & {"script", "link", "img", "iframe", "object", "embed", "form"}
     for _, attributes in parser.tags:
         assert not {"src", "href", "style", "srcset"} & set(attributes)
         assert not [name for name in attributes if name.startswith("on")]
@@ -99,10 +71,9 @@ def test_text_from_the_run_is_escaped(run_dir: Path) -> None:
 
 
 def test_the_verdict_comes_first_and_every_query_is_shown(run_dir: Path) -> None:
-    page = write_report(run_dir).read_text()
+    path = write_report(run_dir)
+    page, parser = path.read_text(), PageParser.of(path)
     assert page.index("INVALID") < page.index("Comparison") < page.index("Availability over time")
-    parser = Balanced()
-    parser.feed(page)
     for name in ("base", "latency", "device_hours", "completeness", "stages", "availability", "conditions"):
         assert sql_text(name) in parser.text
     assert "one_outcome_each" in parser.text  # image 38 has a signal and a dead letter
