@@ -22,6 +22,7 @@ from rich.console import Console
 
 from bench.arms import arm_names
 from bench.commands.import_model import import_model
+from bench.commands.limit import limit
 from bench.commands.plan import plan
 from bench.config import HarnessConfig
 from bench.display import Display
@@ -263,6 +264,7 @@ def datasets() -> None:
 
 
 cli.add_command(import_model)
+cli.add_command(limit)
 cli.add_command(plan)
 
 
