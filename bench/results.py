@@ -100,16 +100,9 @@ class _Queries:
 
 def _arm(run_dir: Path, arm: str, replicates: Sequence[int], queries: _Queries) -> dict[str, Any]:
     held = {replicate: inventory(run_dir, arm, replicate) for replicate in replicates}
-    restarts = queries.of("restarts", arm)
-    retries = queries.of("retries", arm)
-    recomputed = queries.of("recomputed", arm)
     return {
         **_scope(arm, None, queries, list(held.values())),
         "dead_letters": _section("dead_letters", rows=queries.of("dead_letters", arm)),
-        "retries": _section("retries", total=sum(row["retries"] for row in retries), rows=retries),
-        "restarts": _section("restarts", total=sum(row["restarts"] for row in restarts), rows=restarts),
-        "recomputed": _section("recomputed", **(recomputed[0] if recomputed else {})),
-        "stages": _section("stages", rows=queries.of("stages", arm)),
         "nightly_steps": _section("nightly_steps", rows=queries.of("nightly_steps", arm)),
         "replicates": {
             str(replicate): _scope(arm, replicate, queries, [held[replicate]]) for replicate in replicates
@@ -126,13 +119,18 @@ def _scope(
         rows = (row for row in queries.of(name, arm) if row["replicate"] == replicate)
         return [_without(row, "replicate") for row in rows]
 
-    completeness = of("completeness")
+    completeness, recomputed = of("completeness"), of("recomputed")
+    retries, restarts = of("retries"), of("restarts")
     pools = [_pool(row) for row in of("device_hours")]
     return {
         "latency": _section("latency", **_latency(of("latency"))),
         "device_hours": _section("device_hours", pools=pools),
         "images_per_second": _section("throughput", **_throughput(of("throughput"))),
         "completeness": _completeness(completeness[0] if completeness else {}, held),
+        "retries": _section("retries", total=sum(row["retries"] for row in retries), rows=retries),
+        "restarts": _section("restarts", total=sum(row["restarts"] for row in restarts), rows=restarts),
+        "recomputed": _section("recomputed", **(recomputed[0] if recomputed else {})),
+        "stages": _section("stages", rows=of("stages")),
     }
 
 

@@ -7,16 +7,16 @@ WITH per_path AS (
     GROUP BY ALL
 ),
 per_key AS (
-    SELECT arm, sum(n) AS n, count(*) AS paths FROM per_path
+    SELECT arm, replicate, sum(n) AS n, count(*) AS paths FROM per_path
     GROUP BY arm, replicate, galaxy, image_signature
 )
 SELECT
-    arm,
+    arm, replicate,
     sum(n)::BIGINT AS inferences,
     count(*) AS keys,
     count(*) FILTER (n > 1) AS recomputed_keys,
     sum(paths - 1)::BIGINT AS extra_across_paths,
     sum(n - paths)::BIGINT AS extra_within_path
 FROM per_key
-GROUP BY arm
-ORDER BY arm;
+GROUP BY GROUPING SETS ((arm), (arm, replicate))
+ORDER BY arm, replicate NULLS FIRST;

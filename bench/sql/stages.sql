@@ -7,28 +7,29 @@ WITH published AS (
     GROUP BY ALL
 ),
 samples AS (
-    SELECT arm, path, stage, (end_ns - start_ns) / 1e9 AS seconds
+    SELECT arm, replicate, path, stage, (end_ns - start_ns) / 1e9 AS seconds
     FROM image_stages WHERE outcome = 'ok'
     UNION ALL
-    SELECT arm, path, 'notice', (available_ns - published_ns) / 1e9
+    SELECT arm, replicate, path, 'notice', (available_ns - published_ns) / 1e9
     FROM published JOIN online_ends USING (arm, replicate, event_id)
     WHERE available_ns IS NOT NULL
     UNION ALL
-    SELECT arm, 'batch', 'wait_for_midnight', (midnight_ns - scheduled_ns) / 1e9
+    SELECT arm, replicate, 'batch', 'wait_for_midnight', (midnight_ns - scheduled_ns) / 1e9
     FROM keys JOIN days USING (arm, replicate, day)
     WHERE batch_ns IS NOT NULL
     UNION ALL
-    SELECT arm, 'batch', 'after_midnight', (batch_ns - midnight_ns) / 1e9
+    SELECT arm, replicate, 'batch', 'after_midnight', (batch_ns - midnight_ns) / 1e9
     FROM keys JOIN days USING (arm, replicate, day)
     WHERE batch_ns IS NOT NULL
 )
 SELECT * FROM (
-    SELECT arm, path, stage, count(*) AS n, quantile_cont(seconds, 0.5) AS median_seconds
+    SELECT arm, replicate, path, stage, count(*) AS n, quantile_cont(seconds, 0.5) AS median_seconds
     FROM samples
-    GROUP BY ALL
+    GROUP BY GROUPING SETS ((arm, path, stage), (arm, replicate, path, stage))
 )
 ORDER BY
     arm,
+    replicate NULLS FIRST,
     list_position(['online', 'stream', 'nightly', 'dump', 'batch'], path),
     path,
     list_position(['queue', 'fetch', 'decode', 'batch_wait', 'inference', 'encode', 'write', 'publish',
