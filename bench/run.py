@@ -10,7 +10,7 @@ import math
 import secrets
 import shutil
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -26,11 +26,12 @@ from bench.manifest import Manifest
 from bench.replicate import Load, Replicate, object_key
 from bench.results import write_result
 from bench.seal import seal
+from bench.services.needs import OBJECT_STORE, servers_needed
 from bench.services.stack import Endpoints, ServiceStack
 from bench.setup import prepare
 from bench.watch import watched
 from bench.workload import Workload, make_schedule
-from signals.architecture import RunContext
+from signals.architecture import Pipeline, RunContext
 from signals.catalog import Catalog
 from signals.errors import ConfigurationError, LkbenchError, MissingRequirement
 from signals.model import Model
@@ -61,10 +62,19 @@ class RunSettings:
 
 
 class Run:
-    """Executes one run in a fresh folder below ``settings.output``."""
+    """Executes one run in a fresh folder below ``settings.output``.
 
-    def __init__(self, settings: RunSettings, config: HarnessConfig, display: Display) -> None:
-        self._settings, self._config, self._display = settings, config, display
+    ``load`` makes a new instance of the arm of a name: by default one that is installed.
+    """
+
+    def __init__(
+        self,
+        settings: RunSettings,
+        config: HarnessConfig,
+        display: Display,
+        load: Callable[[str], Pipeline] = load_arm,
+    ) -> None:
+        self._settings, self._config, self._display, self._load_arm = settings, config, display, load
         self._token = secrets.token_hex(3)
         run_id = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{self._token}"
         self.run_dir = (settings.output / run_id).resolve()
@@ -77,7 +87,9 @@ class Run:
         Raises an error of the tree, or KeyboardInterrupt; the manifest then says failed or aborted.
         """
         settings = self._settings
-        arms = {name: load_arm(name) for name in settings.arms}  # an unknown arm fails before anything starts
+        # An unknown arm fails before anything starts.
+        arms = {name: self._load_arm(name) for name in settings.arms}
+        needed = servers_needed(arms.values())
         load = self._load()
         self._make_folder()
         manifest = Manifest(self.run_dir, self._inputs(load))
@@ -86,14 +98,15 @@ class Run:
             prepared = prepare(self._config, self._display.note)
             model = Model.load(prepared.model_dir)
             manifest.update(model={"name": model.manifest.name, "sha256": model.manifest.sha256})
-            with self._services() as endpoints:
-                self._stage_images(load.dataset, endpoints)
+            with self._services(needed) as endpoints:
+                if OBJECT_STORE in needed:
+                    self._stage_images(load.dataset, endpoints)
                 for replicate in range(1, settings.replicates + 1):
                     # A B, B A, …: drift of the machine falls on both arms alike.
                     names = settings.arms if replicate % 2 else tuple(reversed(settings.arms))
                     for name in names:
                         context = self._context(name, replicate, endpoints, prepared.model_dir, load)
-                        arm = arms.pop(name, None) or load_arm(name)
+                        arm = arms.pop(name, None) or self._load_arm(name)
                         self._current = Replicate(
                             arm,
                             context,
@@ -212,10 +225,10 @@ class Run:
         }
 
     @contextlib.contextmanager
-    def _services(self) -> Iterator[Endpoints]:
+    def _services(self, needed: frozenset[str]) -> Iterator[Endpoints]:
         with (
             ProcessGroup(self.run_dir / "logs" / "services") as group,
-            ServiceStack(self.run_dir, self._config, group, namespace=self._namespace) as stack,
+            ServiceStack(self.run_dir, self._config, group, self._namespace, needed) as stack,
         ):
             endpoints = stack.start(self._display.note)
             with watched(group):

@@ -16,6 +16,7 @@ from bench.services.gss import start_gss
 from bench.services.jars import JDBC, KAFKA, S3PROXY, JarSet, jar
 from bench.services.kafka import KafkaServer, check_kafka
 from bench.services.metastore import create_metastore, drop_metastore
+from bench.services.needs import EVERYTHING, OBJECT_STORE
 from bench.services.postgres import PostgresServer, check_postgres, install_pgmq
 from bench.services.s3proxy import S3ProxyServer, check_s3
 from signals.architecture import S3Endpoint
@@ -45,14 +46,20 @@ class Endpoints:
 class ServiceStack:
     """The servers of one run. A context manager; leaving it stops them and removes their data.
 
-    ``namespace`` (``[a-z][a-z0-9_]*``) keeps the run apart from others on external servers.
+    ``namespace`` (``[a-z][a-z0-9_]*``) keeps the run apart from others on external servers. Without the
+    object store in ``needed`` (see :mod:`bench.services.needs`) its endpoint stays empty.
     """
 
     def __init__(
-        self, run_dir: Path, config: HarnessConfig, group: ProcessGroup, namespace: str = "lk"
+        self,
+        run_dir: Path,
+        config: HarnessConfig,
+        group: ProcessGroup,
+        namespace: str = "lk",
+        needed: frozenset[str] = EVERYTHING,
     ) -> None:
         self._folder = run_dir / "services"
-        self._config, self._group, self._namespace = config, group, namespace
+        self._config, self._group, self._namespace, self._needed = config, group, namespace, needed
         self._servers: list[KafkaServer | S3ProxyServer | PostgresServer] = []
         self._external_metastore = ""  # URI of the server on which a database was made
 
@@ -112,7 +119,7 @@ class ServiceStack:
     def _own(self) -> list[str]:
         external = {
             "Kafka": self._config.kafka.bootstrap,
-            "S3Proxy": self._config.s3.endpoint,
+            "S3Proxy": self._config.s3.endpoint or OBJECT_STORE not in self._needed,
             "PostgreSQL": self._config.postgres.dsn,
         }
         return [name for name, address in external.items() if not address]
@@ -127,6 +134,8 @@ class ServiceStack:
         return server.start()
 
     def _start_s3(self) -> S3Endpoint:
+        if OBJECT_STORE not in self._needed:
+            return S3Endpoint(endpoint="", access_key="", secret_key="", bucket="")
         if self._config.s3.endpoint:
             endpoint = _external_endpoint(self._config.s3)
             check_s3(endpoint)

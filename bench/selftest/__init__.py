@@ -1,0 +1,1 @@
+"""Arms whose behaviour is known, so that the harness itself can be measured and tested."""
