@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import numpy.typing as npt
 
 from bench.database import connect, quote
 from bench.image_names import FILE as IMAGE_NAMES_FILE
@@ -32,6 +33,11 @@ class LedgerQuery:
     def rows(self, name: str) -> list[dict[str, Any]]:
         """The rows of a shipped query, as dicts of plain Python values."""
         return self.execute(sql_text(name))
+
+    def columns(self, name: str) -> dict[str, npt.NDArray[Any]]:
+        """The columns of a shipped query as arrays: for queries that give a row per image."""
+        found: dict[str, npt.NDArray[Any]] = self._connection.execute(sql_text(name)).fetchnumpy()
+        return found
 
     def execute(self, sql: str, parameters: Mapping[str, object] | None = None) -> list[dict[str, Any]]:
         """The rows of any query; ``$name`` in it takes its value from ``parameters``."""

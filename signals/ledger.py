@@ -68,6 +68,7 @@ class Stage(StrEnum):
     DEVICE_RELEASED = "device_released"  # start: ready, end: released
     PROCESS_RESTARTED = "process_restarted"
     DAY = "day"  # start: day's first instant, end: its midnight
+    WARM_UP = "warm_up"  # of a replicate: arrivals scheduled inside are no part of online latency
 
 
 class Ledger:

@@ -78,12 +78,20 @@ LEFT JOIN online USING (arm, replicate, galaxy, image_signature)
 LEFT JOIN batch_ends USING (arm, replicate, galaxy, image_signature)
 LEFT JOIN dead USING (arm, replicate, galaxy, image_signature);
 
+-- The end of a replicate's warm-up: what arrives before it counts for everything but online latency.
+CREATE TEMP TABLE warm_ups AS
+SELECT arm, replicate, max(end_ns) AS warm_ns
+FROM events
+WHERE stage = 'warm_up'
+GROUP BY ALL;
+
 -- Seconds from the scheduled first arrival; NULL where the key was lost. Dead letters are no part of it.
 CREATE TEMP VIEW key_latencies AS
-SELECT arm, replicate, 'online' AS consumer, (online_ns - scheduled_ns) / 1e9 AS seconds
-FROM keys WHERE online_ns IS NOT NULL OR NOT online_dead
+SELECT arm, replicate, day, 'online' AS consumer, scheduled_ns, (online_ns - scheduled_ns) / 1e9 AS seconds
+FROM keys LEFT JOIN warm_ups USING (arm, replicate)
+WHERE (online_ns IS NOT NULL OR NOT online_dead) AND scheduled_ns >= coalesce(warm_ns, 0)
 UNION ALL
-SELECT arm, replicate, 'batch' AS consumer, (batch_ns - scheduled_ns) / 1e9 AS seconds
+SELECT arm, replicate, day, 'batch' AS consumer, scheduled_ns, (batch_ns - scheduled_ns) / 1e9 AS seconds
 FROM keys WHERE batch_ns IS NOT NULL OR NOT batch_dead;
 
 CREATE TEMP VIEW image_stages AS

@@ -3,7 +3,7 @@
 -- A percentile p is printed only if n >= ln(0.01) / ln(p): with fewer samples, all of them may lie below
 -- the true percentile with more than 1 % probability (binomial). A lost key counts as infinitely late.
 WITH samples AS (
-    SELECT * FROM key_latencies
+    SELECT arm, replicate, consumer, seconds FROM key_latencies
     UNION ALL
     SELECT arm, replicate, 'online_repeat', (available_ns - scheduled_ns) / 1e9
     FROM arrivals LEFT JOIN online_ends USING (arm, replicate, event_id)

@@ -208,6 +208,15 @@ def test_latency_is_over_first_arrivals_and_repeats_are_apart(tmp_path: Path) ->
     assert consumers["online_repeat"]["p50_seconds"] == pytest.approx(0.1)
 
 
+def test_what_arrives_during_warm_up_is_no_part_of_online_latency(tmp_path: Path) -> None:
+    run = complete_run(tmp_path / "run-1")
+    run.row(Stage.WARM_UP, 0.0, 1.0, arm="kappa", day=0, path="harness")
+    kappa = compute_result(run.write())["arms"]["kappa"]
+    assert kappa["latency"]["online"]["n"] == 39 - 5  # one image every 0.2 s
+    assert kappa["latency"]["batch"]["n"] == 39
+    assert kappa["completeness"]["offered_arrivals"] == 41
+
+
 def test_retries_and_recomputation_within_a_path(tmp_path: Path) -> None:
     run = one_arm(tmp_path / "run-1")
     of_image: dict[str, Any] = {
