@@ -16,7 +16,7 @@ from bench.images import Dataset, DatasetImage
 from bench.limit.worker import Material
 from bench.services.s3proxy import S3ProxyServer
 from signals.architecture import S3Endpoint
-from signals.catalog import Catalog
+from signals.catalog import Catalog, PipelineSpec
 from signals.object_store import ObjectStore
 from signals.process import ProcessGroup
 
@@ -63,14 +63,18 @@ def material(
     keys: Sequence[str] = (),
 ) -> Material:
     """What a loop over ``dataset`` works on, decoding as the catalog's most generous pipeline allows."""
-    specs = Catalog.load(config.catalog).pipelines.values()
-    widest = max(specs, key=lambda spec: (len(spec.media.formats), spec.media.max_pixels))
     return Material(
         model_dir=model_dir,
         device=config.inference.device,
         paths=tuple(image.path for image in dataset.images),
-        pipeline=widest.name,
+        pipeline=most_generous(Catalog.load(config.catalog)).name,
         catalog_path=config.catalog,
         s3=endpoint,
         keys=tuple(keys),
     )
+
+
+def most_generous(catalog: Catalog) -> PipelineSpec:
+    """The pipeline that accepts most: more formats first, then more pixels."""
+    specs = catalog.pipelines.values()
+    return max(specs, key=lambda spec: (len(spec.media.formats), spec.media.max_pixels))
