@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from bench.database import connect, quote
 from bench.image_names import FILE as IMAGE_NAMES_FILE
+from bench.resources.relation import RESOURCES_SCHEMA, resources_path
 from bench.seal import events_path
 from signals.errors import ConfigurationError
 
@@ -48,7 +49,8 @@ class LedgerQuery:
 
 @contextmanager
 def open_ledger(run_dir: Path, *, with_base: bool = True) -> Iterator[LedgerQuery]:
-    """The ledger of a sealed run as relation ``events`` and, unless told otherwise, those of ``base.sql``.
+    """The ledger of a sealed run: relations ``events``, ``resources`` and, unless told otherwise, those of
+    ``base.sql``.
 
     Relation ``images`` has the name of each image's file, and no row where the run did not keep them.
 
@@ -61,6 +63,7 @@ def open_ledger(run_dir: Path, *, with_base: bool = True) -> Iterator[LedgerQuer
         connection.execute(
             f"CREATE TEMP VIEW events AS SELECT * FROM read_parquet({quote(str(ledger))})"  # noqa: S608
         )
+        _add_resources(connection, run_dir)
         connection.execute(f"CREATE TEMP VIEW images AS {_images(run_dir)}")
         if with_base:
             connection.execute(sql_text(BASE))
@@ -75,3 +78,13 @@ def _images(run_dir: Path) -> str:
         "SELECT NULL::VARCHAR AS image_signature, NULL::VARCHAR AS file_name, NULL::BIGINT AS size_bytes "
         "WHERE FALSE"
     )
+
+
+def _add_resources(connection: duckdb.DuckDBPyConnection, run_dir: Path) -> None:
+    counts = resources_path(run_dir)
+    if counts.is_file():
+        connection.execute(
+            f"CREATE TEMP VIEW resources AS SELECT * FROM read_parquet({quote(str(counts))})"  # noqa: S608
+        )
+    else:  # a run of an earlier version
+        connection.register("resources", RESOURCES_SCHEMA.empty_table())

@@ -15,6 +15,7 @@ import orjson
 from bench.agreement import compare_arms, inventory
 from bench.ledger_query import open_ledger
 from bench.manifest import read_manifest
+from bench.resources.section import resources_section
 from bench.validity import judge
 
 SCHEMA_VERSION = 1
@@ -71,6 +72,7 @@ FIGURE_QUERIES = (
     "stages",
     "nightly_steps",
     "conditions",
+    "resources",
 )  # of bench/sql, each run once for a result
 
 
@@ -122,11 +124,13 @@ def _scope(
     completeness, recomputed = of("completeness"), of("recomputed")
     retries, restarts = of("retries"), of("restarts")
     pools = [_pool(row) for row in of("device_hours")]
+    complete = _completeness(completeness[0] if completeness else {}, held)
     return {
         "latency": _section("latency", **_latency(of("latency"))),
         "device_hours": _section("device_hours", pools=pools),
         "images_per_second": _section("throughput", **_throughput(of("throughput"))),
-        "completeness": _completeness(completeness[0] if completeness else {}, held),
+        "completeness": complete,
+        "resources": resources_section(of("resources"), signals=complete["signals"]),
         "retries": _section("retries", total=sum(row["retries"] for row in retries), rows=retries),
         "restarts": _section("restarts", total=sum(row["restarts"] for row in restarts), rows=restarts),
         "recomputed": _section("recomputed", **(recomputed[0] if recomputed else {})),

@@ -24,6 +24,7 @@ from bench.image_names import write_image_names
 from bench.images import Dataset, DatasetImage, load_dataset
 from bench.manifest import Manifest
 from bench.replicate import Load, Replicate, object_key
+from bench.resources.probe import measured
 from bench.results import write_result
 from bench.seal import seal
 from bench.services.needs import OBJECT_STORE, servers_needed
@@ -34,6 +35,7 @@ from bench.workload import Workload, make_schedule
 from signals.architecture import Pipeline, RunContext
 from signals.catalog import Catalog
 from signals.errors import ConfigurationError, LkbenchError, MissingRequirement
+from signals.ledger import Ledger
 from signals.model import Model
 from signals.object_store import ObjectStore
 from signals.process import ProcessGroup
@@ -98,7 +100,7 @@ class Run:
             prepared = prepare(self._config, self._display.note)
             model = Model.load(prepared.model_dir)
             manifest.update(model={"name": model.manifest.name, "sha256": model.manifest.sha256})
-            with self._services(needed) as endpoints:
+            with self._services(needed) as (endpoints, services):
                 if OBJECT_STORE in needed:
                     self._stage_images(load.dataset, endpoints)
                 for replicate in range(1, settings.replicates + 1):
@@ -114,7 +116,8 @@ class Run:
                             display=self._display,
                             drain_timeout_seconds=settings.drain_timeout_seconds,
                         )
-                        self._current.run()
+                        with measured(context, services, self.run_dir / "services"):
+                            self._current.run()
             seal(self.run_dir)
             manifest.end("complete")
             return write_result(self.run_dir)
@@ -225,14 +228,14 @@ class Run:
         }
 
     @contextlib.contextmanager
-    def _services(self, needed: frozenset[str]) -> Iterator[Endpoints]:
+    def _services(self, needed: frozenset[str]) -> Iterator[tuple[Endpoints, ProcessGroup]]:
         with (
             ProcessGroup(self.run_dir / "logs" / "services") as group,
             ServiceStack(self.run_dir, self._config, group, self._namespace, needed) as stack,
         ):
             endpoints = stack.start(self._display.note)
             with watched(group):
-                yield endpoints
+                yield endpoints, group
 
     def _stage_images(self, dataset: Dataset, endpoints: Endpoints) -> None:
         self._display.note(f"staging {len(dataset.images)} images in {endpoints.s3.bucket}")
@@ -240,7 +243,12 @@ class Run:
         def stage(image: DatasetImage) -> None:
             store.put(object_key(self._namespace, image.image_signature), image.path.read_bytes())
 
-        with ObjectStore(endpoints.s3) as store, ThreadPoolExecutor(STAGING_THREADS) as pool:
+        # A ledger of its own: what is counted until here was taken by no arm.
+        with (
+            Ledger(self.run_dir / "ledger" / "raw", process="staging"),
+            ObjectStore(endpoints.s3) as store,
+            ThreadPoolExecutor(STAGING_THREADS) as pool,
+        ):
             collections.deque(pool.map(stage, dataset.images), maxlen=0)  # raises the first error
 
     def _context(

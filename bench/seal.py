@@ -10,6 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from bench.resources.relation import seal_resources
 from signals.errors import PipelineError
 from signals.ledger import LEDGER_SCHEMA
 
@@ -40,6 +41,8 @@ def events_path(run_dir: Path) -> Path:
 def seal(run_dir: Path) -> SealReport:
     """Write ``ledger/events.parquet`` from ``ledger/raw/*.arrows``, replacing an older one whole.
 
+    What the processes counted goes to ``ledger/resources.parquet`` beside it.
+
     The streams are kept. A stream that ends in the middle of a batch counts up to its last whole batch.
     Raises PipelineError for a stream with another schema.
     """
@@ -53,6 +56,7 @@ def seal(run_dir: Path) -> SealReport:
                 writer.write_table(group, row_group_size=len(group))
                 report.rows += len(group)
         temporary.replace(target)
+        seal_resources(run_dir)
     finally:
         temporary.unlink(missing_ok=True)
     return report

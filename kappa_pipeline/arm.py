@@ -19,6 +19,7 @@ from kappa_pipeline.kafka import (
     partitions_of,
 )
 from signals.architecture import MediaEvent, RunContext
+from signals.counters import count_produced
 from signals.errors import PipelineError, ServiceError
 from signals.ledger import Ledger, Stage
 from signals.process import Child, ProcessGroup
@@ -162,8 +163,10 @@ class KappaArm:
         except BufferError as error:
             raise PipelineError(f"Kafka takes no media events: {error}") from error
 
-    def _delivered(self, error: Any, _message: Any) -> None:
-        if error is not None:
+    def _delivered(self, error: Any, message: Any) -> None:
+        if error is None:
+            count_produced(message)
+        else:
             self._lost.append(str(error))
 
     def _serve_deliveries(self) -> None:

@@ -31,6 +31,7 @@ from kappa_pipeline.stream_job import StreamJob
 from kappa_pipeline.watermark import Watermarks, watermark_message
 from signals.architecture import MediaEvent, RunContext
 from signals.catalog import Catalog
+from signals.counters import count_consumed
 from signals.errors import ImageError, PipelineError
 
 IN_WORK = 64  # messages worked on at a time
@@ -159,6 +160,7 @@ class FaustEngine:
 
     async def _take(self, message: Any) -> None:
         """Start work on one message, as soon as there is room for it."""
+        count_consumed(message.key, message.value)
         await self._unacked.acquire()
         await self._in_work.acquire()
         assignment = await self._book.take(message)

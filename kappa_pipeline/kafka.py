@@ -12,6 +12,7 @@ from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from signals.architecture import RunContext
+from signals.counters import count_produced
 from signals.errors import ServiceError
 
 MIN_MEDIA_PARTITIONS = 8
@@ -88,10 +89,12 @@ class Publisher:
         failed: list[str] = []
         waiting = len(messages)
 
-        def delivered(error: Any, _message: Any) -> None:
+        def delivered(error: Any, message: Any) -> None:
             nonlocal waiting
             waiting -= 1
-            if error is not None:
+            if error is None:
+                count_produced(message)
+            else:
                 failed.append(str(error))
 
         for message in messages:

@@ -15,6 +15,7 @@ from confluent_kafka import Consumer, TopicPartition
 
 from kappa_pipeline.kafka import Message, client_config, partitions_of
 from signals.architecture import RunContext
+from signals.counters import count_consumed
 from signals.errors import PipelineError, ServiceError
 
 POLL_SECONDS = 0.1
@@ -68,6 +69,7 @@ def wait_for_watermark(context: RunContext, midnight_ns: int, timeout_seconds: f
             for message in consumer.consume(num_messages=500, timeout=POLL_SECONDS):
                 if (error := message.error()) is not None:
                     raise ServiceError(f"Kafka refused to read {context.watermark_topic}: {error}")
+                count_consumed(message.key(), message.value())
                 told = orjson.loads(message.value() or b"")
                 partition = told["partition"]
                 watermarks[partition] = max(told["watermark_ns"], watermarks.get(partition, 0))

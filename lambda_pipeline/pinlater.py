@@ -20,6 +20,16 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import TupleRow
 
+from signals.counters import (
+    COUNTERS,
+    QUEUE_ACKED,
+    QUEUE_CLAIMED,
+    QUEUE_DEAD,
+    QUEUE_ENQUEUED,
+    QUEUE_FAILED,
+    QUEUE_PROLONGED,
+    QUEUE_STATEMENTS,
+)
 from signals.errors import ServiceError
 
 PRIORITIES = (1, 2, 3)  # 1 is served first
@@ -150,6 +160,7 @@ class PgmqPinLater:
         self._execute(
             sql.SQL("SELECT {}, pg_notify({}, '')").format(sends, self._channel), tuple(messages.values())
         )
+        COUNTERS.add(QUEUE_ENQUEUED, sum(map(len, messages.values())))
 
     def dequeue(self, limit: int, claim_seconds: float) -> list[Job]:
         """See :meth:`PinLater.dequeue`. PGMQ counts claims in whole seconds: rounded up, at least 1."""
@@ -167,6 +178,8 @@ class PgmqPinLater:
                 Job(row[0], priority, row[1], row[2], row[3], row[4] * 1000)
                 for row in sorted(rows, key=lambda row: int(row[0]))
             ]
+        if jobs:
+            COUNTERS.add(QUEUE_CLAIMED, len(jobs))
         return jobs
 
     def wait(self, timeout_seconds: float) -> bool:
@@ -186,21 +199,27 @@ class PgmqPinLater:
         """See :meth:`PinLater.ack`."""
         for priority, queue in self._queues.items():
             if ids := [job.job_id for job in jobs if job.priority == priority]:
-                self._execute("SELECT count(*) FROM pgmq.delete(%s, %s::bigint[])", (queue, ids))
+                rows = self._execute("SELECT count(*) FROM pgmq.delete(%s, %s::bigint[])", (queue, ids))
+                COUNTERS.add(QUEUE_ACKED, int(rows[0][0]))
 
     def fail(self, job: Job, retry_delay_seconds: float) -> bool:
         """See :meth:`PinLater.fail`."""
-        return self._update_claimed(job, retry_delay_seconds, {"failed_attempt": job.attempt})
+        done = self._update_claimed(job, retry_delay_seconds, {"failed_attempt": job.attempt})
+        COUNTERS.add(QUEUE_FAILED, done)
+        return done
 
     def checkpoint(self, job: Job, claim_seconds: float, progress: dict[str, Any] | None = None) -> bool:
         """See :meth:`PinLater.checkpoint`. ``progress`` None leaves the progress as it is."""
-        return self._update_claimed(job, claim_seconds, {} if progress is None else {"progress": progress})
+        done = self._update_claimed(job, claim_seconds, {} if progress is None else {"progress": progress})
+        COUNTERS.add(QUEUE_PROLONGED, done)
+        return done
 
     def dead_letter(self, job: Job, reason: str, detail: str) -> bool:
         """See :meth:`PinLater.dead_letter`."""
         if not self._update_claimed(job, 60.0, {"reason": reason, "detail": detail}):
             return False
         rows = self._execute("SELECT pgmq.archive(%s, %s::bigint)", (self._queues[job.priority], job.job_id))
+        COUNTERS.add(QUEUE_DEAD, bool(rows[0][0]))
         return bool(rows[0][0])
 
     def counts(self) -> Counts:
@@ -259,6 +278,7 @@ class PgmqPinLater:
                 try:
                     if self._connection is None:
                         self._connection = self._connect()
+                    COUNTERS.add(QUEUE_STATEMENTS)
                     return self._connection.execute(query, parameters).fetchall()
                 except psycopg.OperationalError as error:
                     self._drop_connection()

@@ -11,6 +11,7 @@ import confluent_kafka
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from signals.architecture import AvailabilityEvent, DeadLetter, RunContext
+from signals.counters import count_produced
 from signals.errors import ServiceError
 
 DELIVERY_SECONDS = 15.0
@@ -64,8 +65,9 @@ class Publisher:
     def _send(self, topic: str, key: str, value: bytes) -> Future[None]:
         future: Future[None] = Future()
 
-        def delivered(error: Any, _message: Any) -> None:
+        def delivered(error: Any, message: Any) -> None:
             if error is None:
+                count_produced(message)
                 future.set_result(None)
             else:
                 future.set_exception(ServiceError(f"Kafka did not take an event for {topic}: {error}"))

@@ -43,6 +43,7 @@ def summary_rows(result: Mapping[str, Any]) -> list[SummaryRow]:
         *_throughput_rows(arms),
         *_completeness_rows(arms),
         *_work_rows(arms),
+        *_resource_rows(arms),
         *_agreement_rows(result["agreement"], list(arms)),
     ]
 
@@ -150,6 +151,18 @@ def _work_rows(arms: Mapping[str, Mapping[str, Any]]) -> Iterator[SummaryRow]:
     for label, (query, value) in values.items():
         cells = {arm: _count_cell(value(content)) for arm, content in arms.items()}
         yield SummaryRow("Work done", label, query, cells)
+
+
+def _resource_rows(arms: Mapping[str, Mapping[str, Any]]) -> Iterator[SummaryRow]:
+    labels: dict[str, tuple[str, Callable[[float], str]]] = {
+        "cpu_seconds_per_image": ("CPU seconds per image, without the harness", lambda value: f"{value:.3f}"),
+        "s3_requests_per_image": ("S3 requests per image", lambda value: f"{value:.2f}"),
+        "kafka_messages_per_image": ("Kafka messages per image", lambda value: f"{value:.2f}"),
+        "bytes_stored_per_signal": ("bytes stored per signal", lambda value: f"{value:,.0f}"),
+    }
+    for name, (label, text) in labels.items():
+        cells = {arm: _figure_cell(content["resources"], name, text) for arm, content in arms.items()}
+        yield SummaryRow("Resources", label, "resources", cells)
 
 
 def _agreement_rows(agreement: Mapping[str, Any], arms: list[str]) -> Iterator[SummaryRow]:

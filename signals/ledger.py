@@ -19,6 +19,7 @@ import numpy as np
 import pyarrow as pa
 
 from signals.architecture import RunContext
+from signals.counters import CountsFile
 
 FLUSH_SECONDS = 0.5
 
@@ -80,6 +81,7 @@ class Ledger:
         # A deque: appends and pops are atomic, so the hot path needs no lock.
         self._rows: deque[tuple[Any, ...]] = deque()
         self._lock = threading.Lock()
+        self._counts = CountsFile(folder, process=process, arm=arm, replicate=replicate)
         path = folder / f"{process}-{self._pid}-{time.time_ns()}.arrows"
         self._sink = pa.OSFile(str(path), "wb")
         self._writer = pa.ipc.new_stream(self._sink, LEDGER_SCHEMA)
@@ -122,8 +124,9 @@ class Ledger:
         )
 
     def flush(self) -> None:
-        """Write the rows so far to the file."""
+        """Write the rows so far to the file, and what this process has counted beside it."""
         with self._lock:
+            self._counts.write()
             rows = [self._rows.popleft() for _ in range(len(self._rows))]
             if rows and not self._writer_closed:
                 columns = [

@@ -45,6 +45,11 @@ def spark_conf(context: RunContext) -> dict[str, str]:
     conf_dir = _write_hive_site(context.arm_dir / "hive-conf", str(dsn.get("password") or ""))
     return {
         "spark.ui.enabled": "false",
+        # Spark's own account of its tasks: how long each ran, on how much CPU.
+        "spark.eventLog.enabled": "true",
+        "spark.eventLog.dir": str(spark_event_dir(context)),
+        "spark.eventLog.compress": "false",
+        "spark.eventLog.rolling.enabled": "false",
         "spark.ui.showConsoleProgress": "false",
         "spark.driver.bindAddress": "127.0.0.1",
         "spark.driver.host": "127.0.0.1",
@@ -70,6 +75,11 @@ def spark_conf(context: RunContext) -> dict[str, str]:
             context.spark_conf.get("spark.driver.extraClassPath"),
         ),
     }
+
+
+def spark_event_dir(context: RunContext) -> Path:
+    """Where Spark writes its event logs, one file per application."""
+    return context.arm_dir / "spark-events"
 
 
 def _joined(separator: str, *parts: str | None) -> str:

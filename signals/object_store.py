@@ -5,13 +5,15 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 import urllib3
 from minio import Minio
 from minio.error import MinioException, S3Error
 
 from signals.architecture import S3Endpoint
+from signals.counters import COUNTERS, S3_GET, S3_LIST, S3_OTHER, S3_PUT, S3_READ, S3_WRITTEN, Resource
 from signals.errors import ImageError, ServiceError
 
 CONNECT_TIMEOUT_SECONDS = 5.0
@@ -22,12 +24,29 @@ _T = TypeVar("_T")
 _MISSING = ("NoSuchKey", "NoSuchObject")
 
 
+class _CountingPool(urllib3.PoolManager):
+    """Counts requests where they are sent, so that what the S3 client adds on its own is counted too."""
+
+    def urlopen(self, method: str, url: str, *args: Any, **options: Any) -> Any:
+        """See urllib3."""
+        COUNTERS.add(_kind_of_request(method, url))
+        return super().urlopen(method, url, *args, **options)
+
+
+def _kind_of_request(method: str, url: str) -> Resource:
+    if method == "PUT":
+        return S3_PUT
+    if method == "GET":
+        return S3_LIST if "list-type=" in urlsplit(url).query else S3_GET
+    return S3_OTHER
+
+
 class ObjectStore:
     """One bucket. Thread-safe; open one per process, connections do not survive a fork."""
 
     def __init__(self, endpoint: S3Endpoint) -> None:
         self._endpoint = endpoint
-        self._http = urllib3.PoolManager(
+        self._http = _CountingPool(
             timeout=urllib3.Timeout(connect=CONNECT_TIMEOUT_SECONDS, read=READ_TIMEOUT_SECONDS),
             maxsize=CONNECTIONS,
             retries=urllib3.Retry(total=2, backoff_factor=0.1, status_forcelist=(500, 502, 503, 504)),
@@ -62,6 +81,7 @@ class ObjectStore:
             if int(response.headers.get("Content-Length", 0)) > max_bytes:
                 raise ImageError("too_many_bytes", f"{key} is larger than {max_bytes} bytes")
             data: bytes = response.read(max_bytes + 1)
+            COUNTERS.add(S3_READ, len(data))
             if len(data) > max_bytes:
                 raise ImageError("too_many_bytes", f"{key} is larger than {max_bytes} bytes")
             whole = True
@@ -74,6 +94,7 @@ class ObjectStore:
     def put(self, key: str, data: bytes) -> None:
         """Write one object, replacing it if it exists. Raises ServiceError."""
         self._call(lambda: self._client.put_object(self._endpoint.bucket, key, io.BytesIO(data), len(data)))
+        COUNTERS.add(S3_WRITTEN, len(data))
 
     def put_many(self, items: Iterable[tuple[str, bytes]], threads: int = 8) -> int:
         """Write many objects concurrently. Returns their number; raises ServiceError at the first failure."""

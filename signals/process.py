@@ -22,6 +22,7 @@ from pathlib import Path
 import orjson
 
 from signals.errors import ServiceError
+from signals.reaping import AccountedPopen, adopt_orphans, reap_orphans
 
 # Runs in the child before the real program: drop to another user first (a change of credentials clears
 # the death signal), then ask for the signal, then check that the parent did not die in between.
@@ -76,6 +77,8 @@ class ProcessGroup:
         self._log_dir = log_dir
         self._on_restart = on_restart
         self._children: list[Child] = []
+        self._sessions: list[int] = []  # of every process started: each leads one, named by its id
+        adopt_orphans()
         self._lock = threading.RLock()
         self._stopping = False
         self._requests: queue.Queue[tuple[Callable[[], Child], Future[Child]] | None] = queue.Queue()
@@ -168,6 +171,7 @@ class ProcessGroup:
                 child.restart = False
         for child in children:
             _terminate([child], timeout_seconds)
+        reap_orphans(self._sessions)
         self._requests.put(None)
         if threading.current_thread() is not self._thread:
             self._thread.join(timeout=timeout_seconds)
@@ -187,7 +191,8 @@ class ProcessGroup:
     def _popen(self, child: Child) -> subprocess.Popen[bytes]:
         with child.log.open("ab") as log:
             try:
-                return subprocess.Popen(
+                popen = AccountedPopen(
+                    child.name,
                     [sys.executable, "-S", "-E", "-c", _SHIM, str(os.getpid()), child.user, *child.argv],
                     stdin=subprocess.DEVNULL,
                     stdout=log,
@@ -198,6 +203,8 @@ class ProcessGroup:
                 )
             except OSError as error:
                 raise ServiceError(f"{child.name} could not be started: {error}") from error
+        self._sessions.append(popen.pid)
+        return popen
 
     def _serve(self) -> None:
         while True:

@@ -18,6 +18,7 @@ from thriftpy2.protocol import TCyBinaryProtocol
 from thriftpy2.thrift import TApplicationException, TMessageType, TProcessor
 from thriftpy2.transport import TCyMemoryBuffer
 
+from signals.counters import COUNTERS, rpc_bytes, rpc_calls
 from signals.errors import RecordError, ServiceError
 from signals.rpc_channel import RpcRejected, frame, prove_as_client, prove_as_server, receive_frame
 from signals.thrift_bounds import MessageHeader, check_message
@@ -174,6 +175,7 @@ class RpcClient:
         self._service, self._address, self._token = service, (host, port), token
         self._timeout_seconds, self._retry_seconds = timeout_seconds, retry_seconds
         self._limits = limits or RpcLimits()
+        self._calls, self._bytes = rpc_calls(service.__name__), rpc_bytes(service.__name__)
         self._idle: list[socket.socket] = []
         self._lock = threading.Lock()
 
@@ -208,6 +210,8 @@ class RpcClient:
                 time.sleep(pause_seconds)
                 pause_seconds = min(2 * pause_seconds, LAST_RETRY_SECONDS)
                 continue
+            COUNTERS.add(self._calls)
+            COUNTERS.add(self._bytes, len(request) + len(message))
             with self._lock:
                 self._idle.append(connection)
             return self._value(method, result)

@@ -13,6 +13,7 @@ import confluent_kafka
 from bench.consumers.progress import OnlineProgress, online_progress_file
 from bench.consumers.runtime import consumer_context
 from signals.architecture import AvailabilityEvent, DeadLetter, RunContext
+from signals.counters import count_consumed
 from signals.declaration import for_galaxy
 from signals.errors import ServiceError
 from signals.gss import GssClient
@@ -57,6 +58,7 @@ class OnlineClient:
         for message in self._messages():
             if message.error() is not None:
                 raise ServiceError(f"online client: Kafka says {message.error()}")
+            count_consumed(message.key(), message.value())
             payload = message.value() or b""
             if message.topic() == self._dead_letter_topic:
                 self._dead_letter(DeadLetter.from_bytes(payload))

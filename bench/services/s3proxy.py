@@ -17,7 +17,7 @@ from signals.errors import ServiceError
 from signals.process import Child, ProcessGroup
 
 START_TIMEOUT_SECONDS = 60.0
-_LOGBACK = Path(__file__).parent / "logback.xml"
+_LOGBACK = Path(__file__).parent / "s3proxy-logback.xml"
 # AWS SDKs send headers that S3Proxy does not know; by default it would answer 501.
 _PROPERTIES = """\
 s3proxy.endpoint=http://{host}:{port}
@@ -70,9 +70,15 @@ class S3ProxyServer:
         )
         properties = write_secret(self._folder / "s3proxy.properties", text)
         argv = [find_java().path, *SERVER_FLAGS, f"-Dlogback.configurationFile={_LOGBACK}"]
+        argv += [f"-Dlkbench.requests={request_log(self._folder)}"]
         argv += ["-cp", class_path(f"{jar_folder(S3PROXY)}/*")]
         argv += ["org.gaul.s3proxy.Main", "--properties", str(properties)]
         return self._group.start("s3proxy", argv)
+
+
+def request_log(folder: Path) -> Path:
+    """Where the server with its data in ``folder`` writes a line per request."""
+    return folder / "requests.log"
 
 
 def check_s3(endpoint: S3Endpoint) -> None:

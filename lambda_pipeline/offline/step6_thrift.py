@@ -5,12 +5,15 @@ from __future__ import annotations
 import functools
 import io
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from lambda_pipeline.offline.night import Night
-from signals.architecture import S3Endpoint
+from signals.architecture import RunContext, S3Endpoint
+from signals.counters import CountsFile
 from signals.encodings import encode_thrift, read_delimited
 from signals.object_store import ObjectStore
 
@@ -19,15 +22,36 @@ THRIFT_SCHEMA = pa.schema([("galaxy", pa.string()), ("thrift", pa.binary())])
 _OUTPUTS_PER_TASK = 8
 
 
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a Spark worker reads, and where it says how often."""
+
+    endpoint: S3Endpoint
+    ledger_dir: Path
+    arm: str
+    replicate: int
+
+    @classmethod
+    def of(cls, context: RunContext) -> Source:
+        """Of one arm and replicate."""
+        return cls(context.s3, context.ledger_dir, context.arm, context.replicate)
+
+
 @functools.cache
-def _object_store(endpoint: S3Endpoint) -> ObjectStore:
-    """The client of this Spark worker process: clients can't travel, so each process opens its own, once."""
-    return ObjectStore(endpoint)
+def _clients(source: Source) -> tuple[ObjectStore, CountsFile]:
+    """Those of this Spark worker process: clients can't travel, so each process opens its own, once."""
+    counts = CountsFile(
+        source.ledger_dir,
+        process=f"{source.arm}-{source.replicate}-spark_worker",
+        arm=source.arm,
+        replicate=source.replicate,
+    )
+    return ObjectStore(source.endpoint), counts
 
 
-def reencode(batches: Iterator[pa.RecordBatch], *, endpoint: S3Endpoint) -> Iterator[pa.RecordBatch]:
+def reencode(batches: Iterator[pa.RecordBatch], *, source: Source) -> Iterator[pa.RecordBatch]:
     """Object keys (column ``key``) -> rows of THRIFT_SCHEMA, one per signal record."""
-    store = _object_store(endpoint)
+    store, counts = _clients(source)
     for batch in batches:
         for key in batch.column("key").to_pylist():
             data = store.get(key, MAX_OUTPUT_BYTES)
@@ -37,6 +61,7 @@ def reencode(batches: Iterator[pa.RecordBatch], *, endpoint: S3Endpoint) -> Iter
             yield pa.record_batch(
                 [pa.array(galaxies, pa.string()), pa.array(structs, pa.binary())], schema=THRIFT_SCHEMA
             )
+    counts.write()
 
 
 def run(night: Night, inputs: Mapping[str, Any]) -> dict[str, Any]:
@@ -48,7 +73,7 @@ def run(night: Night, inputs: Mapping[str, Any]) -> dict[str, Any]:
     tasks = max(1, min(len(keys) // _OUTPUTS_PER_TASK, 4 * night.spark.sparkContext.defaultParallelism))
     outputs = night.spark.createDataFrame(keys, "key STRING").repartition(tasks)
     encoded = outputs.mapInArrow(
-        functools.partial(reencode, endpoint=night.context.s3), "galaxy STRING, thrift BINARY"
+        functools.partial(reencode, source=Source.of(night.context)), "galaxy STRING, thrift BINARY"
     )
     encoded.write.partitionBy("galaxy").parquet(path)
     galaxies = sorted(p.name.removeprefix("galaxy=") for p in (night.work_dir / "thrift").glob("galaxy=*"))

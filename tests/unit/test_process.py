@@ -25,6 +25,10 @@ def wait_until(condition, timeout_seconds: float = 10.0) -> None:  # type: ignor
         time.sleep(0.02)
 
 
+def has_ended(pid: int) -> bool:
+    return not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+
+
 def test_a_child_that_dies_is_named_with_its_log(tmp_path: Path) -> None:
     with ProcessGroup(tmp_path) as group:
         child = group.start("broker", [*PYTHON, "print('disk on fire'); raise SystemExit(3)"])
@@ -102,7 +106,7 @@ def test_a_child_that_ignores_sigterm_is_killed_with_its_children(tmp_path: Path
     inner = int(child.log.read_text())
     group.stop(timeout_seconds=0.3)
     assert child.popen.poll() == -signal.SIGKILL
-    wait_until(lambda: not psutil.pid_exists(inner) or psutil.Process(inner).status() == "zombie")
+    wait_until(lambda: has_ended(inner))
 
 
 def test_nothing_starts_after_stop(tmp_path: Path) -> None:
@@ -130,7 +134,7 @@ def test_children_die_with_their_parent_whatever_killed_it(tmp_path: Path) -> No
         pids = [int(driver.stdout.readline()) for _ in range(2)]
         driver.kill()
         driver.wait()
-    wait_until(lambda: not any(psutil.pid_exists(pid) for pid in pids))
+    wait_until(lambda: all(has_ended(pid) for pid in pids))
 
 
 def test_ready_file_is_replaced_whole(tmp_path: Path) -> None:

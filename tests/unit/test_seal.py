@@ -82,7 +82,7 @@ def test_sealing_again_replaces(tmp_path: Path) -> None:
     with Ledger(raw_dir(tmp_path), process="a") as ledger:
         ledger.record(Stage.DAY, start_ns=1, end_ns=2)
     assert seal(tmp_path).rows == seal(tmp_path).rows == 1
-    assert [path.name for path in events_path(tmp_path).parent.glob("*.parquet*")] == ["events.parquet"]
+    assert [path.name for path in events_path(tmp_path).parent.glob("events.parquet*")] == ["events.parquet"]
 
 
 def test_a_foreign_stream_is_refused(tmp_path: Path) -> None:

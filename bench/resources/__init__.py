@@ -1,0 +1,1 @@
+"""What a run took: counts by its own clients, and what independent sources say about the same."""
