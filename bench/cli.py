@@ -222,10 +222,14 @@ def doctor() -> None:
 @config_option
 def setup(config_path: Path | None) -> None:
     """Fetch and build everything a run needs into the cache; a later run needs no network."""
-    from bench.setup import prepare
+    from bench.setup import DEFAULT_DATASET, prepare
 
     stderr = Console(stderr=True)
-    prepare(HarnessConfig.load(config_path), lambda text: stderr.print(text, highlight=False, markup=False))
+
+    def say(text: str) -> None:
+        stderr.print(text, highlight=False, markup=False)
+
+    prepare(HarnessConfig.load(config_path), say, [DEFAULT_DATASET])
 
 
 @cli.command()

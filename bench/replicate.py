@@ -68,17 +68,8 @@ def object_key(namespace: str, image_signature: str) -> str:
 class Replicate:
     """One arm, one replicate."""
 
-    def __init__(
-        self,
-        arm: Pipeline,
-        context: RunContext,
-        load: Load,
-        *,
-        display: Display,
-        drain_timeout_seconds: float,
-    ) -> None:
+    def __init__(self, arm: Pipeline, context: RunContext, load: Load, display: Display) -> None:
         self._arm, self._context, self._load, self._display = arm, context, load, display
-        self._drain_timeout_seconds = drain_timeout_seconds
         self._submitted = 0
         self.status = ArmStatus(
             arm=context.arm,
@@ -100,7 +91,7 @@ class Replicate:
                     for day in range(self._load.schedule.days):
                         self._run_day(day, ledger)
                     self._phase("draining")
-                    self._arm.drain(self._drain_timeout_seconds)
+                    self._arm.drain(self._context.drain_timeout_seconds)
                     self._wait_until_online_client_is_done()
                     self._record_partitions()
                 finally:
@@ -185,11 +176,11 @@ class Replicate:
         )
 
     def _wait(self, is_done: Callable[[], bool], problem: str) -> None:
-        deadline = time.monotonic() + self._drain_timeout_seconds
+        deadline = time.monotonic() + self._context.drain_timeout_seconds
         while not is_done():
             if time.monotonic() > deadline:
                 raise PipelineError(
-                    f"{self._context.arm}: {problem} within {self._drain_timeout_seconds:.0f} s; "
+                    f"{self._context.arm}: {problem} within {self._context.drain_timeout_seconds:.0f} s; "
                     f"logs are in {self._context.log_dir}"
                 )
             time.sleep(POLL_SECONDS)

@@ -109,13 +109,7 @@ class Run:
                     for name in names:
                         context = self._context(name, replicate, endpoints, prepared.model_dir, load)
                         arm = arms.pop(name, None) or self._load_arm(name)
-                        self._current = Replicate(
-                            arm,
-                            context,
-                            load,
-                            display=self._display,
-                            drain_timeout_seconds=settings.drain_timeout_seconds,
-                        )
+                        self._current = Replicate(arm, context, load, self._display)
                         with measured(context, services, self.run_dir / "services"):
                             self._current.run()
             seal(self.run_dir)
@@ -280,6 +274,7 @@ class Run:
             workers=inference.workers,
             max_batch=inference.max_batch,
             max_batch_wait_seconds=inference.max_batch_wait_seconds,
+            drain_timeout_seconds=self._settings.drain_timeout_seconds,
         )
 
 

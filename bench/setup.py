@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from bench.config import HarnessConfig
 from bench.images import load_dataset
@@ -27,8 +28,8 @@ class Prepared:
     model_dir: Path
 
 
-def prepare(config: HarnessConfig, progress: Progress) -> Prepared:
-    """Fetch the servers, build the model, cut the images, make the metastore's schema; as far as missing.
+def prepare(config: HarnessConfig, progress: Progress, datasets: Sequence[str] = ()) -> Prepared:
+    """Fetch the servers, build the model, make the metastore's schema and ``datasets``; as far as missing.
 
     Raises MissingRequirement (no Java, no network), ServiceError or ConfigurationError (the user's model).
     """
@@ -36,8 +37,9 @@ def prepare(config: HarnessConfig, progress: Progress) -> Prepared:
     with ThreadPoolExecutor(3, thread_name_prefix="setup") as pool:
         servers = pool.submit(prepare_servers, config, progress)
         model = pool.submit(prepare_model, config, progress)
-        images = pool.submit(load_dataset, DEFAULT_DATASET, progress)
-        for future in as_completed((servers, model, images)):
+        images = [pool.submit(load_dataset, name, progress) for name in datasets]
+        futures: list[Future[Any]] = [servers, model, *images]
+        for future in as_completed(futures):
             future.result()
     return Prepared(model_dir=model.result())
 

@@ -6,24 +6,20 @@ import contextlib
 import sys
 import threading
 import time
-from pathlib import Path
 from typing import Any
 
 import orjson
 
 from kappa_pipeline.app import ready_file
-from kappa_pipeline.kafka import (
-    GroupLag,
-    create_topics,
-    new_producer,
-    partitions_of,
-)
+from kappa_pipeline.kafka import GroupLag, new_producer, partitions_of
 from signals.architecture import MediaEvent, RunContext
 from signals.counters import count_produced
 from signals.errors import PipelineError, ServiceError
-from signals.ledger import Ledger, Stage
-from signals.process import Child, ProcessGroup
+from signals.ledger import Ledger
+from signals.process import Child, ProcessGroup, log_tail
+from signals.topics import create_topics
 
+MIN_MEDIA_PARTITIONS = 8
 START_SECONDS = 120.0
 FLUSH_SECONDS = 30.0
 STOP_SECONDS = 8.0
@@ -46,7 +42,13 @@ class KappaArm:
         """Create the topics, start the workers, wait until each has a warm model and its partitions."""
         self._context = context
         self._context_path = context.save(context.arm_dir / "kappa_context.json")
-        create_topics(context)
+        create_topics(
+            context,
+            {
+                context.media_topic: max(MIN_MEDIA_PARTITIONS, context.workers),  # one each at least
+                context.watermark_topic: 1,
+            },
+        )
         self._ledger = Ledger.from_context(context, "kappa_arm")
         self._producer = new_producer(context)
         self._poller = threading.Thread(target=self._serve_deliveries, name="deliveries", daemon=True)
@@ -85,8 +87,8 @@ class KappaArm:
             time.sleep(POLL_SECONDS)
         if child.popen.returncode != 0:
             raise PipelineError(
-                f"the dump of day {day} failed with code {child.popen.returncode}: {_last_line(child.log)}; "
-                f"its log is {child.log}"
+                f"the dump of day {day} failed with code {child.popen.returncode}; its log is {child.log}"
+                f"{log_tail(child.log, lines=1)}"
             )
 
     def drain(self, timeout_seconds: float) -> None:
@@ -180,10 +182,7 @@ class KappaArm:
 
     def _worker_restarted(self, child: Child) -> None:
         if self._ledger is not None:
-            now_ns = time.time_ns()
-            self._ledger.record(
-                Stage.PROCESS_RESTARTED, start_ns=now_ns, end_ns=now_ns, path="stream", detail=child.name
-            )
+            self._ledger.process_restarted(child.name, child.restarts, path="stream")
 
     def _running_group(self) -> ProcessGroup:
         if self._group is None:
@@ -194,8 +193,3 @@ class KappaArm:
         if self._lag is None:
             raise PipelineError("the Kappa arm was not started")
         return self._lag
-
-
-def _last_line(log: Path) -> str:
-    lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
-    return lines[-1].strip() if lines else "no output"

@@ -33,8 +33,6 @@ from signals.model import Model
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-WATERMARK_SECONDS = 3_600.0
-
 
 def dump_day(context: RunContext, day: int, midnight_ns: int, ledger: Ledger) -> dict[str, int]:
     """Make the partitions of ``day`` visible once the watermark is at ``midnight_ns`` (Unix ns).
@@ -69,7 +67,7 @@ def dump_day(context: RunContext, day: int, midnight_ns: int, ledger: Ledger) ->
 
     try:
         with step("dump.watermark"):
-            wait_for_watermark(context, midnight_ns, WATERMARK_SECONDS)
+            wait_for_watermark(context, midnight_ns, context.drain_timeout_seconds)
         with step("dump.checkpoint"), GssClient(context.gss_host, context.gss_port, context.rpc_token) as gss:
             gss.checkpoint(checkpoint)
         with contextlib.ExitStack() as stack:

@@ -1,4 +1,4 @@
-"""Kafka as the Kappa arm uses it outside of Faust: topics, a confirmed publisher, and the group's lag."""
+"""Kafka as the Kappa arm uses it outside of Faust: a confirmed publisher, and the group's lag."""
 
 from __future__ import annotations
 
@@ -9,15 +9,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, NewTopic
 
 from signals.architecture import RunContext
 from signals.counters import count_produced
 from signals.errors import ServiceError
 
-MIN_MEDIA_PARTITIONS = 8
-AVAILABILITY_PARTITIONS = 4
-BROKER_DEFAULT = -1
 REQUEST_SECONDS = 10.0
 DELIVERY_SECONDS = 20.0
 
@@ -36,26 +32,6 @@ def new_producer(context: RunContext) -> Producer:
 def group_id(context: RunContext) -> str:
     """The consumer group of the stream job."""
     return f"{context.namespace}.stream"
-
-
-def create_topics(context: RunContext) -> None:
-    """Create the topics of the arm; those that exist are left as they are. Raises ServiceError."""
-    wanted = {
-        context.media_topic: max(MIN_MEDIA_PARTITIONS, context.workers),  # one each at least
-        context.availability_topic: AVAILABILITY_PARTITIONS,
-        context.dead_letter_topic: 1,
-        context.watermark_topic: 1,
-    }
-    admin = AdminClient(client_config(context))
-    topics = [
-        NewTopic(name, num_partitions=n, replication_factor=BROKER_DEFAULT) for name, n in wanted.items()
-    ]
-    for name, future in admin.create_topics(topics, operation_timeout=REQUEST_SECONDS).items():
-        try:
-            future.result(timeout=REQUEST_SECONDS)
-        except KafkaException as error:
-            if error.args[0].name() != "TOPIC_ALREADY_EXISTS":
-                raise ServiceError(f"Kafka could not create the topic {name}: {error}") from error
 
 
 def partitions_of(client: Any, topic: str) -> list[int]:

@@ -10,16 +10,14 @@ from lambda_pipeline.media_log import MediaLog, media_log_dir
 from lambda_pipeline.offline.record import failed_step
 from lambda_pipeline.online.ready_files import inference_address_file, worker_ready_file
 from lambda_pipeline.pinlater import PgmqPinLater
-from lambda_pipeline.publisher import create_topics
 from lambda_pipeline.submitter import Submitter
 from signals.architecture import MediaEvent, RunContext
 from signals.catalog import Catalog
 from signals.errors import PipelineError
-from signals.ledger import Ledger, Stage
+from signals.ledger import Ledger
 from signals.process import Child, ProcessGroup
+from signals.topics import create_topics
 
-AVAILABILITY_PARTITIONS = 4
-DEAD_LETTER_PARTITIONS = 1
 READY_SECONDS = 300.0
 POLL_SECONDS = 0.05
 CHECK_SECONDS = 1.0
@@ -38,13 +36,7 @@ class LambdaArm:
         self._context = context
         self._context_path = context.save(context.arm_dir / "lambda_context.json")
         self._ledger = self._stack.enter_context(Ledger.from_context(context, "lambda_arm"))
-        create_topics(
-            context,
-            {
-                context.availability_topic: AVAILABILITY_PARTITIONS,
-                context.dead_letter_topic: DEAD_LETTER_PARTITIONS,
-            },
-        )
+        create_topics(context)
         self._pinlater = PgmqPinLater(context.postgres_dsn, context.namespace, "online")
         self._stack.callback(self._pinlater.close)
         self._pinlater.create()
@@ -129,13 +121,4 @@ class LambdaArm:
             self._running_group().check()
 
     def _restarted(self, child: Child) -> None:
-        now_ns = time.time_ns()
-        self._ledger.record(
-            Stage.PROCESS_RESTARTED,
-            start_ns=now_ns,
-            end_ns=now_ns,
-            path="online",
-            pool="online",
-            attempt=child.restarts,
-            detail=child.name,
-        )
+        self._ledger.process_restarted(child.name, child.restarts, path="online", pool="online")

@@ -8,7 +8,6 @@ from concurrent.futures import Future
 from typing import Any
 
 import confluent_kafka
-from confluent_kafka.admin import AdminClient, NewTopic
 
 from signals.architecture import AvailabilityEvent, DeadLetter, RunContext
 from signals.counters import count_produced
@@ -16,7 +15,6 @@ from signals.errors import ServiceError
 
 DELIVERY_SECONDS = 15.0
 POLL_SECONDS = 0.1
-BROKER_DEFAULT = -1
 
 
 class Publisher:
@@ -81,18 +79,3 @@ class Publisher:
     def _poll(self) -> None:
         while not self._closed.is_set():
             self._producer.poll(POLL_SECONDS)
-
-
-def create_topics(context: RunContext, partitions: dict[str, int]) -> None:
-    """Create topics, given the number of partitions of each; those that exist stay. Raises ServiceError."""
-    admin = AdminClient(context.kafka_client)
-    topics = [
-        NewTopic(topic, num_partitions=count, replication_factor=BROKER_DEFAULT)
-        for topic, count in partitions.items()
-    ]
-    for topic, future in admin.create_topics(topics, request_timeout=DELIVERY_SECONDS).items():
-        try:
-            future.result()
-        except confluent_kafka.KafkaException as error:
-            if error.args[0].code() != confluent_kafka.KafkaError.TOPIC_ALREADY_EXISTS:
-                raise ServiceError(f"Kafka topic {topic} can't be created: {error}") from error

@@ -126,6 +126,7 @@ class RunContext:
     workers: int = 2  # devices (processes, or inference threads of the service) per pool
     max_batch: int = 8
     max_batch_wait_seconds: float = 0.0  # 0 on CPU: run whatever is ready
+    drain_timeout_seconds: float = 300.0  # of each wait for arrivals to end, midnight's included
     claim_seconds: float = 30.0  # PinLater claim timeout
     max_attempts: int = 5  # attempts before a job that keeps failing is dead-lettered
 
@@ -209,9 +210,6 @@ class Pipeline(Protocol):
 
     def drain(self, timeout_seconds: float) -> None:
         """Return when every submitted arrival is a signal or a dead letter; PipelineError on timeout."""
-
-    def backlog(self) -> int:
-        """Arrivals submitted and not yet finished, for the display and the validity rules."""
 
     def stop(self) -> None:
         """Stop every process of the arm. Never raises; leaves no process behind."""

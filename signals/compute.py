@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -19,7 +19,7 @@ from signals.catalog import Catalog, MediaConfig
 from signals.declaration import FloatArray, SignalDeclaration
 from signals.errors import ImageError
 from signals.image import RgbImage, decode_image, image_signature
-from signals.inference import InferenceEngine, SignalValues, signal_values
+from signals.inference import InferenceEngine, SignalValues, values_of_mixed_batch
 from signals.ledger import Ledger, Stage
 from signals.model import ModelManifest
 from signals.preprocess import prepare
@@ -168,8 +168,9 @@ class LocalCompute:
             device=self._engine.device,
             batch_size=len(batch),
         )
+        found = values_of_mixed_batch(outputs, [item.galaxy for item in batch])
         results: list[ComputeResult | Exception] = []
-        for item, values in zip(batch, _values_by_image(outputs, batch), strict=True):
+        for item, values in zip(batch, found, strict=True):
             times = StageTimes(
                 item.fetch_start_ns, item.fetch_end_ns, item.decode_end_ns, batch.start_ns, end_ns
             )
@@ -208,18 +209,6 @@ def records_of(
         )
         for declaration, value in sorted(values.items(), key=lambda item: (item[0].name, item[0].version))
     ]
-
-
-def _values_by_image(
-    outputs: Mapping[str, FloatArray], batch: Sequence[_Prepared]
-) -> list[SignalValues | ImageError]:
-    """Values for a batch whose images may belong to different galaxies."""
-    found: dict[int, SignalValues | ImageError] = {}
-    for galaxy in {item.galaxy for item in batch}:
-        rows = [index for index, item in enumerate(batch) if item.galaxy == galaxy]
-        of_galaxy = {name: output[rows] for name, output in outputs.items()}
-        found.update(zip(rows, signal_values(of_galaxy, galaxy), strict=True))
-    return [found[index] for index in range(len(batch))]
 
 
 def _failed(

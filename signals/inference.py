@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -98,6 +98,18 @@ def signal_values(outputs: Mapping[str, FloatArray], galaxy: str) -> list[Signal
         for index, value in zip(good, item(outputs[item.model_output][good]), strict=True):
             values[int(index)][item] = value
     return [values[index] if finite[index] else ImageError("non_finite_output") for index in range(count)]
+
+
+def values_of_mixed_batch(
+    outputs: Mapping[str, FloatArray], galaxies: Sequence[str]
+) -> list[SignalValues | ImageError]:
+    """:func:`signal_values` for a batch whose images belong to ``galaxies``, one name per image."""
+    found: dict[int, SignalValues | ImageError] = {}
+    for galaxy in set(galaxies):
+        rows = [row for row, name in enumerate(galaxies) if name == galaxy]
+        of_galaxy = {name: output[rows] for name, output in outputs.items()}
+        found.update(zip(rows, signal_values(of_galaxy, galaxy), strict=True))
+    return [found[row] for row in range(len(galaxies))]
 
 
 def _session(model: Model, options: onnxruntime.SessionOptions, providers: list[Any]) -> Any:

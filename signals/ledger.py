@@ -6,6 +6,7 @@ that is killed loses at most that much. The harness seals all streams into Parqu
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
@@ -82,10 +83,10 @@ class Ledger:
         self._rows: deque[tuple[Any, ...]] = deque()
         self._lock = threading.Lock()
         self._counts = CountsFile(folder, process=process, arm=arm, replicate=replicate)
-        path = folder / f"{process}-{self._pid}-{time.time_ns()}.arrows"
-        self._sink = pa.OSFile(str(path), "wb")
-        self._writer = pa.ipc.new_stream(self._sink, LEDGER_SCHEMA)
-        self._writer_closed = False
+        self._folder = folder
+        self._stream: _Stream | None = None
+        self._is_open = True
+        self._open_stream()
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._flush_until_closed, name="ledger", daemon=True)
         self._thread.start()
@@ -123,29 +124,52 @@ class Ledger:
             + (self._process, self._pid)
         )
 
+    def process_restarted(self, name: str, restarts: int, *, path: str, pool: str = "") -> None:
+        """The process called ``name`` died and was started again just now, for the ``restarts``-th time."""
+        now_ns = time.time_ns()
+        self.record(
+            Stage.PROCESS_RESTARTED,
+            start_ns=now_ns,
+            end_ns=now_ns,
+            path=path,
+            pool=pool,
+            attempt=restarts,
+            detail=name,
+        )
+
     def flush(self) -> None:
-        """Write the rows so far to the file, and what this process has counted beside it."""
+        """Write the rows so far to the file, and what this process has counted beside it.
+
+        Raises OSError where that fails, on a full disk, say: the rows stay, for another try.
+        """
         with self._lock:
             self._counts.write()
             rows = [self._rows.popleft() for _ in range(len(self._rows))]
-            if rows and not self._writer_closed:
-                columns = [
-                    _column(column, field.type)
-                    for column, field in zip(zip(*rows, strict=True), LEDGER_SCHEMA, strict=True)
-                ]
-                self._writer.write_batch(pa.record_batch(columns, schema=LEDGER_SCHEMA))
-                self._sink.flush()
+            if not rows or not self._is_open:
+                return
+            columns = [
+                _column(column, field.type)
+                for column, field in zip(zip(*rows, strict=True), LEDGER_SCHEMA, strict=True)
+            ]
+            try:
+                (self._stream or self._open_stream()).write(pa.record_batch(columns, schema=LEDGER_SCHEMA))
+            except OSError:
+                self._stream = None  # it may end in half a batch, so nothing can follow
+                self._rows.extendleft(reversed(rows))
+                raise
 
     def close(self) -> None:
-        """Flush and close. Rows recorded later are dropped."""
+        """Flush and close. Rows recorded later are dropped. Raises OSError as :meth:`flush` does."""
         self._closed.set()
         self._thread.join()
-        self.flush()
-        with self._lock:
-            if not self._writer_closed:
-                self._writer_closed = True
-                self._writer.close()
-                self._sink.close()
+        try:
+            self.flush()
+        finally:
+            with self._lock:
+                self._is_open = False
+                if self._stream is not None:
+                    self._stream.close()
+                    self._stream = None
 
     def __enter__(self) -> Ledger:
         return self
@@ -153,9 +177,30 @@ class Ledger:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def _open_stream(self) -> _Stream:
+        self._stream = _Stream(self._folder / f"{self._process}-{self._pid}-{time.time_ns()}.arrows")
+        return self._stream
+
     def _flush_until_closed(self) -> None:
         while not self._closed.wait(FLUSH_SECONDS):
-            self.flush()
+            with contextlib.suppress(OSError):  # who flushes or closes it is told
+                self.flush()
+
+
+class _Stream:
+    """One file of rows."""
+
+    def __init__(self, path: Path) -> None:
+        self._sink = pa.OSFile(str(path), "wb")
+        self._writer = pa.ipc.new_stream(self._sink, LEDGER_SCHEMA)
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        self._writer.write_batch(batch)
+        self._sink.flush()
+
+    def close(self) -> None:
+        self._writer.close()
+        self._sink.close()
 
 
 def _column(values: Sequence[Any], data_type: pa.DataType) -> pa.Array:

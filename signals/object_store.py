@@ -14,11 +14,12 @@ from minio.error import MinioException, S3Error
 
 from signals.architecture import S3Endpoint
 from signals.counters import COUNTERS, S3_GET, S3_LIST, S3_OTHER, S3_PUT, S3_READ, S3_WRITTEN, Resource
-from signals.errors import ImageError, ServiceError
+from signals.errors import ConfigurationError, ImageError, ServiceError
 
 CONNECT_TIMEOUT_SECONDS = 5.0
 READ_TIMEOUT_SECONDS = 30.0
 CONNECTIONS = 16
+RETRIES = 2
 
 _T = TypeVar("_T")
 _MISSING = ("NoSuchKey", "NoSuchObject")
@@ -44,21 +45,25 @@ def _kind_of_request(method: str, url: str) -> Resource:
 class ObjectStore:
     """One bucket. Thread-safe; open one per process, connections do not survive a fork."""
 
-    def __init__(self, endpoint: S3Endpoint) -> None:
+    def __init__(self, endpoint: S3Endpoint, *, retries: int = RETRIES) -> None:
+        """Connects at the first call. Raises ConfigurationError for what can't be an endpoint."""
         self._endpoint = endpoint
         self._http = _CountingPool(
             timeout=urllib3.Timeout(connect=CONNECT_TIMEOUT_SECONDS, read=READ_TIMEOUT_SECONDS),
             maxsize=CONNECTIONS,
-            retries=urllib3.Retry(total=2, backoff_factor=0.1, status_forcelist=(500, 502, 503, 504)),
+            retries=urllib3.Retry(total=retries, backoff_factor=0.1, status_forcelist=(500, 502, 503, 504)),
         )
-        self._client = Minio(
-            endpoint.endpoint,
-            access_key=endpoint.access_key,
-            secret_key=endpoint.secret_key,
-            secure=endpoint.secure,
-            region=endpoint.region,  # given, so that no request is spent on finding it out
-            http_client=self._http,
-        )
+        try:
+            self._client = Minio(
+                endpoint.endpoint,
+                access_key=endpoint.access_key,
+                secret_key=endpoint.secret_key,
+                secure=endpoint.secure,
+                region=endpoint.region,  # given, so that no request is spent on finding it out
+                http_client=self._http,
+            )
+        except ValueError as error:
+            raise ConfigurationError(f"the object store {endpoint.endpoint}: {error}") from error
 
     def get(self, key: str, max_bytes: int) -> bytes:
         """The object's bytes.
@@ -132,7 +137,7 @@ class ObjectStore:
     def _call(self, operation: Callable[[], _T]) -> _T:
         try:
             return operation()
-        except (MinioException, urllib3.exceptions.HTTPError, OSError) as error:
+        except (MinioException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
             raise ServiceError(
                 f"the object store {self._endpoint.endpoint}, bucket {self._endpoint.bucket}: {error}"
             ) from error

@@ -145,13 +145,13 @@ class ProcessGroup:
                 raise ServiceError(_died(child))
             if child.restarts > self.RESTARTS_BEFORE_READY:
                 raise ServiceError(
-                    f"{child.name} died {child.restarts} times before it was ready; its log is {child.log}\n"
-                    + _tail(child.log)
+                    f"{child.name} died {child.restarts} times before it was ready; its log is {child.log}"
+                    + log_tail(child.log)
                 )
             time.sleep(0.02)
         raise ServiceError(
-            f"{child.name} was not ready after {timeout_seconds:.0f} s; its log is {child.log}\n"
-            + _tail(child.log)
+            f"{child.name} was not ready after {timeout_seconds:.0f} s; its log is {child.log}"
+            + log_tail(child.log)
         )
 
     def stop_child(self, child: Child, timeout_seconds: float = 10.0) -> None:
@@ -263,6 +263,14 @@ def write_ready_file(path: Path, content: Mapping[str, object]) -> None:
     temporary.replace(path)
 
 
+def log_tail(log: Path, lines: int = 12) -> str:
+    """The last lines that say something, each on a line of its own and indented: what follows a message."""
+    with contextlib.suppress(OSError):
+        said = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
+        return "".join("\n    " + line for line in said[-lines:])
+    return ""
+
+
 def _terminate(children: list[Child], timeout_seconds: float) -> None:
     for child in children:
         _signal_group(child, signal.SIGTERM)
@@ -280,12 +288,5 @@ def _signal_group(child: Child, number: int) -> None:
 
 
 def _died(child: Child) -> str:
-    return (
-        f"{child.name} ended with code {child.popen.returncode}; its log is {child.log}\n{_tail(child.log)}"
-    )
-
-
-def _tail(log: Path, lines: int = 12) -> str:
-    with contextlib.suppress(OSError):
-        return "\n".join("    " + line for line in log.read_text(errors="replace").splitlines()[-lines:])
-    return ""
+    code, log = child.popen.returncode, child.log
+    return f"{child.name} ended with code {code}; its log is {log}{log_tail(log)}"

@@ -5,15 +5,11 @@ from __future__ import annotations
 import secrets
 from pathlib import Path
 
-import urllib3
-from minio import Minio
-from minio.error import MinioException
-
 from bench.services.jars import S3PROXY, jar_folder
 from bench.services.java import SERVER_FLAGS, class_path, find_java
 from bench.services.startup import LOOPBACK, start_on_free_ports, write_secret
 from signals.architecture import S3Endpoint
-from signals.errors import ServiceError
+from signals.object_store import ObjectStore
 from signals.process import Child, ProcessGroup
 
 START_TIMEOUT_SECONDS = 60.0
@@ -82,20 +78,7 @@ def request_log(folder: Path) -> Path:
 
 
 def check_s3(endpoint: S3Endpoint) -> None:
-    """Create the bucket unless it exists. Raises ServiceError if the endpoint does not answer or refuses."""
-    http = urllib3.PoolManager(timeout=urllib3.Timeout(connect=2.0, read=10.0), retries=False)
-    client = Minio(
-        endpoint.endpoint,
-        access_key=endpoint.access_key,
-        secret_key=endpoint.secret_key,
-        secure=endpoint.secure,
-        region=endpoint.region,
-        http_client=http,
-    )
-    try:
-        if not client.bucket_exists(endpoint.bucket):
-            client.make_bucket(endpoint.bucket)
-    except (MinioException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
-        raise ServiceError(f"S3 at {endpoint.endpoint}, bucket {endpoint.bucket}: {error}") from error
-    finally:
-        http.clear()
+    """Create the bucket unless it exists. Raises ServiceError if the endpoint does not answer or refuses, and
+    ConfigurationError."""
+    with ObjectStore(endpoint, retries=0) as store:
+        store.ensure_bucket()

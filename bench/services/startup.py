@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from signals.errors import ServiceError
-from signals.process import Child, ProcessGroup
+from signals.process import Child, ProcessGroup, log_tail
 
 LOOPBACK = "127.0.0.1"
 ATTEMPTS = 4
@@ -74,19 +74,13 @@ def wait_until_healthy(child: Child, probe: Callable[[], object], timeout_second
         # An answer counts only if it came from the child, not from another server on its port.
         if (code := child.popen.poll()) is not None:
             raise ServiceError(
-                f"{child.name} ended with code {code}; its log is {child.log}{_tail(child.log)}"
+                f"{child.name} ended with code {code}; its log is {child.log}{log_tail(child.log)}"
             )
         if not problem:
             return
         if time.monotonic() > deadline:
             raise ServiceError(
                 f"{child.name} did not answer within {timeout_seconds:.0f} s ({problem}); its log is "
-                f"{child.log}{_tail(child.log)}"
+                f"{child.log}{log_tail(child.log)}"
             )
         time.sleep(POLL_SECONDS)
-
-
-def _tail(log: Path, lines: int = 12) -> str:
-    with contextlib.suppress(OSError):
-        return "".join("\n    " + line for line in log.read_text(errors="replace").splitlines()[-lines:])
-    return ""

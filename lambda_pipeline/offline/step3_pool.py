@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from signals.architecture import RunContext
-from signals.ledger import Ledger, Stage
+from signals.ledger import Ledger
 from signals.process import Child, ProcessGroup
 
 if TYPE_CHECKING:
@@ -61,16 +60,7 @@ class WorkerPool:
             self._group = None
 
     def _restarted(self, child: Child) -> None:
-        now_ns = time.time_ns()
-        self._ledger.record(
-            Stage.PROCESS_RESTARTED,
-            start_ns=now_ns,
-            end_ns=now_ns,
-            path="nightly",
-            pool="nightly",
-            attempt=child.restarts,
-            detail=child.name,
-        )
+        self._ledger.process_restarted(child.name, child.restarts, path="nightly", pool="nightly")
 
 
 def run(night: Night, inputs: Mapping[str, Any]) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from signals.declaration import FloatArray, SignalDeclaration
 from signals.device_session import DeviceSession
 from signals.errors import ConfigurationError, ImageError, ServiceError
 from signals.image import RgbImage
-from signals.inference import InferenceEngine, SignalValues, signal_values
+from signals.inference import InferenceEngine, SignalValues, values_of_mixed_batch
 from signals.ledger import Ledger, Stage
 from signals.model import Model
 from signals.process import StopSignal, write_ready_file
@@ -108,16 +108,9 @@ class InferenceHandler:
             device=engine.device,
             batch_size=len(batch),
         )
-        found: list[SignalValues | ImageError | None] = [None] * len(batch)
-        for galaxy in {request.galaxy for request in batch}:
-            rows = [row for row, request in enumerate(batch) if request.galaxy == galaxy]
-            of_galaxy: dict[str, FloatArray] = {name: output[rows] for name, output in outputs.items()}
-            for row, values in zip(rows, signal_values(of_galaxy, galaxy), strict=True):
-                found[row] = values
         return [
             _Computed(values, batch.start_ns, end_ns, len(batch), engine.device)
-            for values in found
-            if values is not None
+            for values in values_of_mixed_batch(outputs, [request.galaxy for request in batch])
         ]
 
 

@@ -115,7 +115,7 @@ def test_external_servers_are_used_and_left_as_they_were(
         ('[kafka]\nbootstrap = "127.0.0.1:1"\n', "kafka at 127.0.0.1:1"),
         (
             '[s3]\nendpoint = "127.0.0.1:1"\naccess_key = "a"\nsecret_key = "b"\nbucket = "ccc"\n',
-            "S3 at 127.0.0.1:1",
+            "object store 127.0.0.1:1",
         ),
         ('[postgres]\ndsn = "postgresql://u:p@127.0.0.1:1/d"\n', "postgres does not answer"),
     ],

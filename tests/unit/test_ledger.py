@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+import resource
 import subprocess
 import sys
 import threading
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
 
+from bench.seal import raw_dir, seal
 from signals.ledger import LEDGER_SCHEMA, Ledger, Stage
 
 
@@ -99,3 +103,22 @@ def test_writing_does_not_import_pandas(tmp_path: Path) -> None:
         "sys.exit('pandas' in sys.modules)\n"
     )
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True, timeout=60)
+
+
+def test_a_row_that_could_not_be_written_is_written_later(tmp_path: Path) -> None:
+    ledger = Ledger(raw_dir(tmp_path), process="worker-0")
+    ledger.record(Stage.FETCH, start_ns=1, end_ns=2)
+    ledger.flush()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    (file,) = raw_dir(tmp_path).iterdir()
+    resource.setrlimit(resource.RLIMIT_FSIZE, (file.stat().st_size + 10, limits[1]))
+    try:  # as on a full disk, a part of the next batch is written
+        ledger.record(Stage.DECODE, start_ns=2, end_ns=3)
+        with pytest.raises(OSError, match="large"):
+            ledger.flush()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    ledger.record(Stage.WRITE, start_ns=3, end_ns=4)
+    ledger.close()
+    stages = pq.read_table(seal(tmp_path).path)["stage"].to_pylist()
+    assert stages == ["fetch", "decode", "write"]
