@@ -5,6 +5,9 @@ own acknowledgements are off (``acks=False``), because it commits past a message
 later ones are done, and acknowledges unseen what a rebalance made stale. :class:`PartitionBook` decides
 instead: work that ends after its assignment did commits nothing, the message is delivered again and found
 done.
+
+A message that was delivered before is worked on alone. Should it be the one that kills workers, it takes no
+other down with it, and is given up after as many attempts as any other failure.
 """
 
 from __future__ import annotations
@@ -36,7 +39,7 @@ from signals.errors import ImageError, PipelineError
 
 IN_WORK = 64  # messages worked on at a time
 UNACKED = 2_048  # messages taken and not acknowledged, which is what a crash makes another worker repeat
-COMMIT_SECONDS = 0.25
+COMMIT_SECONDS = 0.1  # also for how long a delivery may be unknown to the broker
 SILENCE_SECONDS = 1.0  # a message that was fetched and has not arrived twice this long is taken for lost
 STOP_SECONDS = 5.0
 
@@ -46,6 +49,7 @@ log = logging.getLogger(__name__)
 @dataclass(frozen=True, slots=True)
 class _Taken:
     offset: int
+    attempt: int
     event: MediaEvent | None  # None: not readable as one
 
 
@@ -75,6 +79,7 @@ class FaustEngine:
         self._in_work = asyncio.Semaphore(IN_WORK)
         self._unacked = asyncio.Semaphore(UNACKED)
         self._tasks: set[asyncio.Task[object]] = set()
+        self._works: set[asyncio.Task[object]] = set()  # those of them that work on a message
         self._buffered: asyncio.Queue[Any] = asyncio.Queue()  # until the agent has its own
         self._taking = False  # a message is on its way from the buffer into work
         self._reported: list[int] = []
@@ -173,20 +178,31 @@ class FaustEngine:
             problem = ""
         except ImageError as error:
             event, problem = None, error.detail
-        taken = _Taken(message.offset, event)
+        taken = _Taken(message.offset, assignment.deliveries.attempt(message.offset), event)
         if event is not None and event.kind == "heartbeat":
             self._in_work.release()
             self._release(assignment, assignment.acks.start(message.offset, taken, barrier=True))
         else:
             self._release(assignment, assignment.acks.start(message.offset, taken))
-            self._spawn(self._work(assignment, taken, message.key or b"", problem))
+            alone = taken.attempt > 1
+            if alone:
+                await self._until_none_works()
+            self._works.add(work := self._spawn(self._work(assignment, taken, message.key or b"", problem)))
+            work.add_done_callback(self._works.discard)
+            if alone:
+                await self._until_none_works()
+
+    async def _until_none_works(self) -> None:
+        while self._works:
+            await asyncio.wait(self._works)
 
     async def _work(self, assignment: Assignment[_Taken], taken: _Taken, key: bytes, problem: str) -> None:
         try:
+            await self._book.record(assignment, taken.offset)
             if taken.event is None:
                 await self._job.reject(key, problem)
             else:
-                await self._job.process(taken.event)
+                await self._job.process(taken.event, taken.attempt)
         finally:
             self._in_work.release()
         self._release(assignment, assignment.acks.finish(taken.offset))
@@ -204,10 +220,11 @@ class FaustEngine:
         if (taken_next := released.barrier) is not None and taken_next.event is not None:
             self._spawn(self._heartbeat(assignment, taken_next, taken_next.event.scheduled_ns))
 
-    def _spawn(self, work: Coroutine[Any, Any, object]) -> None:
+    def _spawn(self, work: Coroutine[Any, Any, object]) -> asyncio.Task[object]:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)  # the loop itself holds tasks only weakly
         task.add_done_callback(self._finished)
+        return task
 
     def _finished(self, task: asyncio.Task[object]) -> None:
         self._tasks.discard(task)

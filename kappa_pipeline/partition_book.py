@@ -1,9 +1,12 @@
-"""Which messages of the assigned partitions are taken, in work, acknowledged, and committed.
+"""Which messages of the assigned partitions are taken, in work, acknowledged, and committed, how often.
 
 Faust fetches some messages and throws them away: around a rebalance it drops what it has in hand and seeks
 back to the committed offset, which does nothing where none was ever committed. So this book knows which
 offset comes next in each partition, lets nothing else pass, and makes the consumer go back where a message
 is missing, be it seen by a gap or by silence.
+
+What was taken is committed along with what is done (see :mod:`kappa_pipeline.deliveries`), so that the next
+owner knows what may have killed this one.
 """
 
 from __future__ import annotations
@@ -16,6 +19,8 @@ from typing import Any, Generic, TypeVar
 from aiokafka.errors import KafkaError
 from faust.types import TP
 
+from kappa_pipeline.deliveries import Deliveries
+from kappa_pipeline.group_offsets import GroupOffsets
 from kappa_pipeline.ordered_acks import OrderedAcks
 
 ANSWER_SECONDS = 5.0
@@ -30,9 +35,18 @@ class Assignment(Generic[T]):
 
     partition: int
     expected: int
+    start: int  # the first offset that was not done when the partition came
+    end: int  # of the partition when it came: what lies before may have been delivered to others, unrecorded
+    deliveries: Deliveries
     acks: OrderedAcks[T] = field(default_factory=OrderedAcks)
-    committed: int | None = None
+    committed: tuple[int, str] | None = None  # offset and metadata, as the broker has them
+    recorded: int = 0  # the broker knows that all before this offset were taken
     silent_at: int = -1  # ``expected`` when the consumer was last seen to be ahead of it
+
+    def to_commit(self) -> tuple[int, str]:
+        """The finished prefix, and what was taken beyond it."""
+        done = self.start if self.acks.next_offset is None else self.acks.next_offset
+        return done, self.deliveries.metadata(done, self.expected)
 
 
 class PartitionBook(Generic[T]):
@@ -40,6 +54,8 @@ class PartitionBook(Generic[T]):
 
     def __init__(self, app: Any, topic: str) -> None:
         self._app, self._topic = app, topic
+        self._offsets = GroupOffsets(app, topic)
+        self._committing = asyncio.Lock()
         self._generation: int | None = None
         self._assignments: dict[int, Assignment[T]] = {}
         self._opening = asyncio.Lock()
@@ -59,17 +75,22 @@ class PartitionBook(Generic[T]):
             tps = [tp for tp in consumer.assignment() if tp.topic == self._topic]
             try:
                 async with asyncio.timeout(ANSWER_SECONDS):
-                    committed = await consumer.seek_to_committed() if tps else {}
+                    await consumer.seek_to_committed()
+                    committed = await self._offsets.fetch(tp.partition for tp in tps)
                     earliest = await consumer.earliest_offsets(*tps) if tps else {}
+                    ends = await consumer.highwaters(*tps) if tps else {}
             except (KafkaError, TimeoutError) as error:
                 log.info("the partitions are changing: %r", error)
                 return
             if self._app.consumer_generation_id != generation:
                 return
-            self._assignments = {
-                tp.partition: Assignment(tp.partition, max(committed.get(tp) or 0, earliest[tp]))
-                for tp in tps
-            }
+            self._assignments = {}
+            for tp in tps:
+                offset, metadata = committed.get(tp.partition, (0, ""))
+                start = max(offset, earliest[tp])
+                self._assignments[tp.partition] = Assignment(
+                    *(tp.partition, start, start, ends[tp], Deliveries(metadata))
+                )
             self._generation = generation
 
     def close(self) -> None:
@@ -112,19 +133,27 @@ class PartitionBook(Generic[T]):
                 assignment.silent_at = assignment.expected
 
     async def commit(self) -> None:
-        """Commit every partition's finished prefix."""
-        offsets = {
-            a.partition: a.acks.next_offset
-            for a in self._assignments.values()
-            if a.acks.next_offset is not None and a.acks.next_offset != a.committed
-        }
-        if not offsets:
-            return
-        # Protected, but the only way to commit offsets of one's own choice through Faust's consumer.
-        done = await self._app.consumer._commit({TP(self._topic, p): o for p, o in offsets.items()})
-        for partition, offset in offsets.items():
-            if done and partition in self._assignments:
-                self._assignments[partition].committed = offset
+        """Commit every partition's finished prefix, and what was taken beyond it. Raises PipelineError."""
+        async with self._committing:  # an older state must not overwrite a newer one
+            changed = [
+                (a, a.to_commit(), a.expected)
+                for a in self._assignments.values()
+                if a.expected > a.start and a.to_commit() != a.committed
+            ]
+            if changed and await self._offsets.commit({a.partition: state for a, state, _ in changed}):
+                for assignment, state, taken_until in changed:
+                    assignment.committed = state
+                    assignment.recorded = taken_until
+
+    async def record(self, assignment: Assignment[T], offset: int) -> None:
+        """Return when work on a message that was taken may begin.
+
+        A message that was there before its owner may have killed the last one, so quickly that nobody knows:
+        it is worked on once the broker has its delivery. Others' deliveries are written with the next
+        commit, which saves each the way to the broker. Raises PipelineError.
+        """
+        if offset < assignment.end and assignment.recorded <= offset:
+            await self.commit()
 
     async def _go_back(self, assignment: Assignment[T]) -> None:
         tp = TP(self._topic, assignment.partition)

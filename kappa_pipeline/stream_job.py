@@ -27,6 +27,7 @@ from signals.record import SignalRecord
 
 FIRST_RETRY_SECONDS = 0.5
 LONGEST_RETRY_SECONDS = 8.0
+ATTEMPTS_EXHAUSTED = "attempts_exhausted"
 
 log = logging.getLogger(__name__)
 
@@ -67,12 +68,17 @@ class StreamJob:
         self._ledger, self._device, self._model_sha256 = ledger, device, model_sha256
         self._in_work: dict[tuple[str, str], asyncio.Future[None]] = {}
 
-    async def process(self, event: MediaEvent) -> None:
+    async def process(self, event: MediaEvent, first_attempt: int = 1) -> None:
         """Bring one arrival to its end: its signals are stored and announced, or it is a dead letter.
 
+        ``first_attempt`` is above 1 where workers have died, or lost the partition, with the event in work.
         Raises nothing but CancelledError.
         """
-        attempt = self._new_attempt(event, 1, event.scheduled_ns)
+        attempt = self._new_attempt(event, first_attempt, event.scheduled_ns)
+        if first_attempt > self._context.max_attempts:
+            attempt.rows.until(Stage.QUEUE, time.time_ns())
+            failure = ComputeFailure(str(Stage.FETCH), ATTEMPTS_EXHAUSTED, "its workers disappeared")
+            return await self._dead_letter(event, attempt, failure)
         while True:
             try:
                 return await self._attempt(event, attempt)
@@ -83,7 +89,7 @@ class StreamJob:
                 outcome = "error" if last else "retry"
                 attempt.rows.until(attempt.stage, time.time_ns(), outcome=outcome, detail=detail)
                 if last:
-                    failure = ComputeFailure(str(attempt.stage), "attempts_exhausted", detail)
+                    failure = ComputeFailure(str(attempt.stage), ATTEMPTS_EXHAUSTED, detail)
                     return await self._dead_letter(event, attempt, failure)
                 await asyncio.sleep(retry_seconds(attempt.number))
                 attempt = self._new_attempt(event, attempt.number + 1, attempt.rows.end_ns)
@@ -199,5 +205,13 @@ class StreamJob:
         times = await self.publish(Message(self._context.dead_letter_topic, letter.to_bytes(), key))
         detail = f"{failure.reason}: {failure.detail}"
         attempt.rows.until(Stage.DEAD_LETTER, times.published_ns, outcome="dead_letter", detail=detail)
-        # Once the offset is committed, nobody would write this row again.
-        self._ledger.flush()
+        await self._flush_ledger()
+
+    async def _flush_ledger(self) -> None:
+        # Once the offset is committed, nobody would write the dead letter's row again.
+        for tries in itertools.count(1):
+            try:
+                return self._ledger.flush()
+            except OSError as error:
+                log.warning("the ledger can't be written: %r", error)
+                await asyncio.sleep(retry_seconds(tries))
