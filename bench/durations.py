@@ -15,6 +15,12 @@ def duration_text(seconds: float) -> str:
     return f"{_digits(seconds / 3600)} h"
 
 
+def interval_text(low_seconds: float, high_seconds: float) -> str:
+    """Both ends, the unit named once where they share it: ``48.1-55.0 ms``, ``990 ms-1.20 s``."""
+    low, high = duration_text(low_seconds), duration_text(high_seconds)
+    return f"{low.split()[0]}-{high}" if low.split()[1] == high.split()[1] else f"{low}-{high}"
+
+
 def _digits(value: float) -> str:
     size = abs(value)
     decimals = 0 if size >= 99.95 else 1 if size >= 9.995 else 2

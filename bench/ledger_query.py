@@ -17,7 +17,7 @@ from bench.resources.relation import RESOURCES_SCHEMA, resources_path
 from bench.seal import events_path
 from signals.errors import ConfigurationError
 
-BASE = "base"
+SHARED = ("percentiles", "base")  # macros and relations that the queries use
 
 
 def sql_text(name: str) -> str:
@@ -50,7 +50,7 @@ class LedgerQuery:
 @contextmanager
 def open_ledger(run_dir: Path, *, with_base: bool = True) -> Iterator[LedgerQuery]:
     """The ledger of a sealed run: relations ``events``, ``resources`` and, unless told otherwise, those of
-    ``base.sql``.
+    :data:`SHARED`.
 
     Relation ``images`` has the name of each image's file, and no row where the run did not keep them.
 
@@ -66,7 +66,8 @@ def open_ledger(run_dir: Path, *, with_base: bool = True) -> Iterator[LedgerQuer
         _add_resources(connection, run_dir)
         connection.execute(f"CREATE TEMP VIEW images AS {_images(run_dir)}")
         if with_base:
-            connection.execute(sql_text(BASE))
+            for name in SHARED:
+                connection.execute(sql_text(name))
         yield LedgerQuery(connection)
 
 

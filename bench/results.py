@@ -141,13 +141,16 @@ def _scope(
 def _latency(rows: Rows) -> dict[str, Any]:
     consumers: dict[str, dict[str, Any]] = {}
     for row in rows:
-        new = {"source": MEASURED, "n": row["n"], "lost": row["lost"], "reasons": {}}
-        _add_figure(
-            consumers.setdefault(row["consumer"], new),
-            f"{row['statistic']}_seconds",
-            row["seconds"],
-            row["reason"],
-        )
+        new = {
+            **{"source": MEASURED, "n": row["n"], "lost": row["lost"], "cycles": row["cycles"]},
+            **{"interval_unit": row["interval_unit"], "interval_confidence": 0.95, "reasons": {}},
+        }
+        figures, statistic = consumers.setdefault(row["consumer"], new), row["statistic"]
+        _add_figure(figures, f"{statistic}_seconds", row["seconds"], row["reason"])
+        if statistic != "max":
+            for end in ("low", "high"):
+                name = f"{statistic}_{end}_seconds"
+                _add_figure(figures, name, row[f"{end}_seconds"], row["interval_reason"])
     return {name: consumers[name] for name in CONSUMERS if name in consumers}
 
 

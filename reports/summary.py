@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bench.durations import duration_text
+from bench.durations import duration_text, interval_text
 
 CONSUMERS = {
     "online": "Time to availability, online consumer",
@@ -57,9 +57,7 @@ def _latency_rows(arms: Mapping[str, Mapping[str, Any]]) -> Iterator[SummaryRow]
         repeats = consumer == "online_repeat"
         for statistic in ("p50", "max") if repeats else ("p50", "p90", "p95", "p99", "max"):
             cells = {
-                arm: _figure_cell(found, f"{statistic}_seconds", duration_text)
-                if found
-                else Cell(NOT_MEASURED, "no sample")
+                arm: _latency_cell(found, statistic) if found else Cell(NOT_MEASURED, "no sample")
                 for arm, found in of_arm.items()
             }
             label = "median" if statistic == "p50" else statistic
@@ -193,6 +191,12 @@ def _figure_cell(figures: Mapping[str, Any], name: str, text: Callable[[float], 
     if figures[name] is None:
         return Cell(NOT_MEASURED, str(figures["reasons"][name]))
     return Cell(text(figures[name]))
+
+
+def _latency_cell(figures: Mapping[str, Any], statistic: str) -> Cell:
+    cell = _figure_cell(figures, f"{statistic}_seconds", duration_text)
+    low, high = (figures.get(f"{statistic}_{end}_seconds") for end in ("low", "high"))
+    return cell if low is None or high is None else Cell(f"{cell.text} [{interval_text(low, high)}]")
 
 
 def _count_cell(count: int | None) -> Cell:
