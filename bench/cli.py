@@ -21,6 +21,7 @@ import orjson
 from rich.console import Console
 
 from bench.arms import arm_names
+from bench.commands.compare import compare_runs, tag
 from bench.commands.import_model import import_model
 from bench.commands.limit import limit
 from bench.commands.plan import plan
@@ -267,9 +268,11 @@ def datasets() -> None:
     console.print(f"[bold]arms[/] (--arms)\n  {', '.join(arm_names())}")
 
 
+cli.add_command(compare_runs)
 cli.add_command(import_model)
 cli.add_command(limit)
 cli.add_command(plan)
+cli.add_command(tag)
 
 
 def find_run(run: str, output: Path) -> Path:

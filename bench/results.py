@@ -15,6 +15,7 @@ import orjson
 from bench.agreement import compare_arms, inventory
 from bench.ledger_query import open_ledger
 from bench.manifest import read_manifest
+from bench.provenance import provenance
 from bench.resources.section import resources_section
 from bench.validity import judge
 
@@ -52,6 +53,7 @@ def compute_result(run_dir: Path) -> dict[str, Any]:
         "run_id": manifest.get("run_id", run_dir.name),
         "day_seconds": manifest.get("day_seconds"),
         "compression": manifest.get("compression"),
+        "provenance": provenance(manifest),
         "validity": judge(
             status=str(manifest.get("status")), arms=arms, agreement=agreement, conditions=conditions
         ),

@@ -23,6 +23,7 @@ from bench.display import Display
 from bench.image_names import write_image_names
 from bench.images import Dataset, DatasetImage, load_dataset
 from bench.manifest import Manifest
+from bench.provenance import schedule_fingerprint
 from bench.replicate import Load, Replicate, object_key
 from bench.resources.probe import measured
 from bench.results import write_result
@@ -216,6 +217,7 @@ class Run:
             "rate_per_second": len(load.schedule) / (load.schedule.day_seconds * settings.days),
             "workload": settings.workload,
             "dataset": settings.images,
+            "schedule_sha256": schedule_fingerprint(load.schedule, load.dataset),
             "config": self._config.public(),
             "device": self._config.inference.device,
             "workers": self._config.inference.workers,

@@ -6,6 +6,8 @@ LkbenchError
 ├── ServiceError           a server did not start, died, or answers wrongly (exit code 4)
 ├── PipelineError          an arm failed to do its work (exit code 5)
 │   └── RecordError        bytes that should hold a signal record do not
+├── InvalidRun             a run that can't be relied on was to be compared or become a baseline (exit code 6)
+├── UnlikeRuns             two runs differ in more than the code under test (exit code 11)
 └── ImageError             one image can't become a signal; it is dead-lettered, never fatal
 """
 
@@ -44,6 +46,18 @@ class PipelineError(LkbenchError):
 
 class RecordError(PipelineError):
     """Fields or bytes are not a signal record: damaged, truncated, or made by something else."""
+
+
+class InvalidRun(LkbenchError):
+    """An INVALID run was given where only a valid one counts. Names the rules that it broke."""
+
+    exit_code = 6
+
+
+class UnlikeRuns(LkbenchError):
+    """Runs that differ in workload, seed, machine, model or profile can't be compared. Says what differs."""
+
+    exit_code = 11
 
 
 class ImageError(LkbenchError):

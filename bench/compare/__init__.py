@@ -1,0 +1,1 @@
+"""Compares the metrics of two sets of replicates: base and head."""

@@ -1,0 +1,1 @@
+"""A result in the formats of other tools: small functions of what a run folder holds."""
