@@ -46,6 +46,7 @@ def tests(session: nox.Session) -> None:
     prepare(session)
     check_style(session)
     pytest(session, "tests/unit")
+    pytest(session, "tests/browser")
     run(session, "lkbench", "setup")
     pytest(session, "tests/integration")
     pytest(session, "tests/end_to_end")
@@ -63,6 +64,13 @@ def unit(session: nox.Session) -> None:
     """Unit tests: seconds, no services. Options after -- go to pytest."""
     prepare(session)
     pytest(session, "tests/unit", *session.posargs)
+
+
+@nox.session
+def browser(session: nox.Session) -> None:
+    """The report in a headless Chromium, if there is one. Options after -- go to pytest."""
+    prepare(session)
+    pytest(session, "tests/browser", *session.posargs)
 
 
 @nox.session

@@ -6,10 +6,11 @@ that no curve is told by its colour alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 from bench.ledger_query import open_ledger
 
@@ -56,10 +57,14 @@ class Label:
     is_left: bool
 
 
-def availability_curves(run_dir: Path, arms: Sequence[str]) -> list[Curve]:
-    """One curve per arm and consumer that has any available key."""
+def load_curves(run_dir: Path, arms: Sequence[str]) -> list[Curve]:
+    """The curves of a run folder."""
     with open_ledger(run_dir) as ledger:
-        rows = ledger.rows(QUERY)
+        return availability_curves(ledger.rows(QUERY), arms)
+
+
+def availability_curves(rows: Iterable[Mapping[str, Any]], arms: Sequence[str]) -> list[Curve]:
+    """One curve per arm and consumer that has any available key, from the rows of the query."""
     curves = []
     for (arm, consumer), points in groupby(rows, key=lambda row: (row["arm"], row["consumer"])):
         of_curve = list(points)

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from reports.curves import COLOURS, Curve, availability_curves, place_labels, tick_text
+from reports.curves import COLOURS, Curve, load_curves, place_labels, tick_text
 
 WIDTH_INCHES, HEIGHT_INCHES, DOTS_PER_INCH = 8.0, 4.5, 150
 LINE_STYLES = {"online": "solid", "batch": (0, (5, 2.5))}
@@ -23,7 +23,7 @@ def write_figure(run_dir: Path) -> Path:
     The same run gives the same bytes. Raises ConfigurationError if the run has no sealed ledger.
     """
     result = orjson.loads((run_dir / "result.json").read_bytes())
-    curves = availability_curves(run_dir, list(result["arms"]))
+    curves = load_curves(run_dir, list(result["arms"]))
     path = run_dir / "availability.svg"
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "lkbench", "font.family": "sans-serif"}):
         figure = Figure(figsize=(WIDTH_INCHES, HEIGHT_INCHES), layout="constrained")

@@ -1,12 +1,10 @@
-"""One self-contained HTML page per run: no script, nothing fetched, a strict content security policy."""
+"""One self-contained HTML page per run: nothing fetched, a strict content security policy, complete without
+its script."""
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
-from importlib.resources import files
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -16,18 +14,47 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from bench.durations import duration_text
+from bench.image_names import FILE as IMAGE_NAMES_FILE
 from bench.image_names import printable
-from bench.ledger_query import sql_text
+from bench.ledger_query import open_ledger, sql_text
 from bench.manifest import read_manifest
 from bench.results import FIGURE_QUERIES
-from reports.chart import availability_chart
 from reports.curves import availability_curves
+from reports.lives import lives
+from reports.located import Figure, Located, figures
+from reports.plot import Plot, Series, marker
+from reports.plots import availability_plot, backlog_plot, latency_plot, percentile_plot
+from reports.policy import Assets
+from reports.provenance import environment_rows
+from reports.saved_plan import SavedPlan, saved_plan
 from reports.summary import hours_text, reasons, summary_rows
 from signals.errors import ConfigurationError
 
-# CSS class, width, height, short labels: which chart is shown depends on the width of the screen
-CHARTS = (("wide", 900.0, 400.0, False), ("narrow", 380.0, 320.0, True))
-QUERIES = ("base", *FIGURE_QUERIES, "availability")
+PAGE_QUERIES = ("availability", "percentile_curve", "over_time", "lives")
+QUERIES = ("base", *FIGURE_QUERIES, *PAGE_QUERIES)
+MOST_LISTED_FIGURES = 5000  # more of them (many replicates) are left to result.json
+SECTIONS = (
+    ("comparison", "Comparison"),
+    ("over-time", "Over time"),
+    ("stages", "Stages"),
+    ("devices", "Devices"),
+    ("plan", "Decision map"),
+    ("nights", "Nights"),
+    ("dead-letters", "Dead letters"),
+    ("lives", "Single images"),
+    ("agreement", "Agreement"),
+    ("environment", "Environment"),
+    ("data", "Every figure"),
+)
+RAW_DATA = {
+    "result.json": "every figure, as JSON",
+    "manifest.json": "what ran: configuration, seed, versions, machine",
+    "ledger/events.parquet": "every event, as Parquet",
+    IMAGE_NAMES_FILE: "names of the image files, as Parquet",
+    "plan.json": "the plan, as JSON",
+    "logs": "logs of every process",
+    "arms": "Hive tables of every arm and replicate",
+}
 
 
 def write_report(run_dir: Path) -> Path:
@@ -38,8 +65,7 @@ def write_report(run_dir: Path) -> Path:
     result_path = run_dir / "result.json"
     if not result_path.is_file():
         raise ConfigurationError(f"{run_dir} has no result.json: only a run that ended can be reported")
-    result = orjson.loads(result_path.read_bytes())
-    page = render(result, read_manifest(run_dir), run_dir)
+    page = render(orjson.loads(result_path.read_bytes()), read_manifest(run_dir), run_dir)
     path = run_dir / "report.html"
     temporary = path.with_suffix(".tmp")
     temporary.write_text(page, encoding="utf-8")
@@ -47,68 +73,133 @@ def write_report(run_dir: Path) -> Path:
     return path
 
 
-def render(result: Mapping[str, Any], manifest: Mapping[str, Any], run_dir: Path) -> str:
+def render(result: dict[str, Any], manifest: Mapping[str, Any], run_dir: Path) -> str:
     """The page as text."""
     arms = list(result["arms"])
     rows = summary_rows(result)
-    curves = availability_curves(run_dir, arms)
-    charts = [
-        availability_chart(curves, name=name, width=width, height=height, short_labels=short)
-        for name, width, height, short in CHARTS
-    ]
-    style = (files("reports") / "templates" / "style.css").read_text(encoding="utf-8")
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    plan = saved_plan(run_dir)
+    with open_ledger(run_dir) as ledger:
+        found = {name: ledger.rows(name) for name in PAGE_QUERIES}
+    listed = list(figures(Located(result)))
+    assets = Assets.load()
     return (
         _environment()
         .get_template("report.html.j2")
         .render(
-            result=result,
+            result=Located(result),
             manifest=manifest,
             arms=arms,
             summary=rows,
             missing=reasons(rows),
             summary_queries=dict.fromkeys(row.query for row in rows if row.query),
-            charts=[chart for chart in charts if chart is not None],
-            nights=_nights(result),
+            plots=_plots(found, arms, _freshness_seconds(manifest, plan)),
+            lives=lives(found["lives"]),
+            longest_allocated=_longest_allocated(result),
             night_end=_night_end(result),
-            dead_letters=[
-                {"arm": arm, **row}
-                for arm, content in result["arms"].items()
-                for row in content["dead_letters"]["rows"]
-            ],
-            environment=list(_environment_rows(manifest)),
+            plan=plan,
+            environment=environment_rows(manifest),
             config=orjson.dumps(manifest.get("config"), option=orjson.OPT_INDENT_2, default=str).decode(),
+            figures=_listed(listed),
             queries={name: sql_text(name) for name in QUERIES},
-            style=Markup(style),  # noqa: S704  # our own file; its hash is what the policy allows
-            style_hash=f"sha256-{digest}",
+            sections=[(anchor, text) for anchor, text in SECTIONS if anchor != "plan" or plan],
+            raw_data={name: text for name, text in RAW_DATA.items() if (run_dir / name).exists()},
+            # Our own files; their hashes are what the policy allows.
+            style=Markup(assets.style),  # noqa: S704
+            script=Markup(assets.script),  # noqa: S704
+            policy=assets.policy,
         )
     )
 
 
+def _plots(
+    found: Mapping[str, list[dict[str, Any]]], arms: list[str], freshness_seconds: float | None
+) -> dict[str, Plot]:
+    plots = (
+        availability_plot(availability_curves(found["availability"], arms), freshness_seconds),
+        percentile_plot(found["percentile_curve"], arms),
+        latency_plot(found["over_time"], arms),
+        backlog_plot(found["over_time"], arms),
+    )
+    return {plot.id: plot for plot in plots if plot is not None}
+
+
+def _freshness_seconds(manifest: Mapping[str, Any], plan: SavedPlan | None) -> float | None:
+    if plan is not None:
+        return plan.freshness_seconds
+    stated = manifest.get("freshness_seconds")
+    return None if stated is None else float(stated)
+
+
+def _listed(listed: list[Figure]) -> list[Figure]:
+    if len(listed) <= MOST_LISTED_FIGURES:
+        return listed
+    return [figure for figure in listed if "/replicates/" not in figure.pointer]
+
+
+def _longest_allocated(result: Mapping[str, Any]) -> float:
+    pools = [pool for content in result["arms"].values() for pool in content["device_hours"]["pools"]]
+    return max(
+        (max(pool["allocated_hours"] or 0.0, pool["busy_hours"] or 0.0) for pool in pools), default=0.0
+    )
+
+
+def _night_end(result: Mapping[str, Any]) -> float:
+    steps = [step for content in result["arms"].values() for step in content["nightly_steps"]["rows"]]
+    return max((step["start_seconds"] + step["duration_seconds"] for step in steps), default=0.0)
+
+
 def _environment() -> Environment:
     environment = Environment(
-        loader=PackageLoader("reports"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+        loader=PackageLoader("reports"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
-    environment.filters["groupby_in_order"] = _group_in_order
-    environment.filters["glue"] = _glue
-    environment.filters["printable"] = printable
+    environment.filters.update(
+        groupby_in_order=_group_in_order,
+        glue=_glue,
+        printable=lambda text: printable(str(text)),
+        seconds=lambda located: _figure(located, duration_text),
+        hours=lambda located: _figure(located, hours_text),
+        count=lambda located: _figure(located, "{:,}".format),
+        number=lambda located: _figure(located, "{:.4g}".format),
+        cosine=lambda located: _figure(located, "{:.7f}".format),
+        styles=_styles,
+    )
     environment.globals.update(
         duration=lambda seconds: _glue(duration_text(seconds)),
-        hours=lambda hours: _glue(hours_text(hours)),
         share=_share,
         moment=_moment,
+        marker=marker,
     )
     return environment
 
 
+def _figure(located: Located, text: Any) -> Markup:
+    """A number of the result with its exact value and its place in ``result.json``."""
+    if located.value is None:
+        return Markup('<span class="soft">not measured</span>')
+    template = Markup('<data value="{}" data-pointer="{}">{}</data>')
+    return template.format(repr(located.value), located.pointer, _glue(text(located.value)))
+
+
+def _styles(series: Iterable[Series]) -> dict[str, str]:
+    """What the dashes of a chart stand for: the part of a line's name behind its arm -> dash."""
+    return {line.name.rpartition(", ")[2]: line.dash for line in series}
+
+
 def _glue(text: str) -> str:
-    """Keep a number and its unit on one line; a value in brackets may go to the next."""
-    return text.replace(" ", "\N{NO-BREAK SPACE}").replace("\N{NO-BREAK SPACE}(", " (")
+    """Keep a number and its unit on one line; what follows a comma or a bracket may go to the next."""
+    glued = text.replace(" ", "\N{NO-BREAK SPACE}")
+    return glued.replace("\N{NO-BREAK SPACE}(", " (").replace(",\N{NO-BREAK SPACE}", ", ")
 
 
-def _group_in_order(rows: Iterable[Any], name: str) -> list[tuple[Any, list[Any]]]:
+def _group_in_order(rows: Iterable[Any], *names: str) -> list[tuple[Any, list[Any]]]:
     def key(row: Any) -> Any:
-        return row[name] if isinstance(row, Mapping) else getattr(row, name)
+        if isinstance(row, Located):
+            return tuple(row[name].value for name in names)
+        return tuple(getattr(row, name) for name in names)
 
     return [(value, list(group)) for value, group in groupby(rows, key=key)]
 
@@ -125,48 +216,3 @@ def _share(part: float, whole: float) -> float:
     if whole <= 0:
         return 0.0
     return round(min(100.0, max(0.4 if part > 0 else 0.0, 100 * part / whole)), 2)
-
-
-def _nights(result: Mapping[str, Any]) -> dict[str, list[tuple[str, list[Any]]]]:
-    nights: dict[str, list[tuple[str, list[Any]]]] = {}
-    for arm, content in result["arms"].items():
-        steps = content["nightly_steps"]["rows"]
-        by_night = groupby(steps, key=lambda step: (step["replicate"], step["day"]))
-        nights[arm] = [
-            (f"replicate {replicate}, day {day + 1}", list(group)) for (replicate, day), group in by_night
-        ]
-    return nights
-
-
-def _night_end(result: Mapping[str, Any]) -> float:
-    steps = [step for content in result["arms"].values() for step in content["nightly_steps"]["rows"]]
-    return max((step["start_seconds"] + step["duration_seconds"] for step in steps), default=0.0)
-
-
-def _environment_rows(manifest: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
-    machine, model = manifest.get("machine") or {}, manifest.get("model") or {}
-    commit = manifest.get("commit")
-    yield (
-        "machine",
-        f"{machine.get('cpu')}, {machine.get('cores')} cores, {_gib(machine.get('memory_bytes'))}",
-    )
-    yield "platform", str(machine.get("platform"))
-    yield "device", f"{manifest.get('device')}, {manifest.get('workers')} workers per pool"
-    yield "model", f"{model.get('name')}, sha256 {model.get('sha256')}"
-    yield (
-        "workload",
-        (
-            f"{manifest.get('workload')}, data set {manifest.get('dataset')}, seed {manifest.get('seed')}, "
-            f"{manifest.get('replicates')} replicates of {manifest.get('days')} days"
-        ),
-    )
-    if commit:
-        yield "commit", f"{commit['sha']}{' with uncommitted changes' if commit['dirty'] else ''}"
-    else:
-        yield "commit", "not run from a checkout"
-    versions = manifest.get("versions") or {}
-    yield "versions", ", ".join(f"{name} {version}" for name, version in sorted(versions.items()))
-
-
-def _gib(size_bytes: int | None) -> str:
-    return "memory unknown" if size_bytes is None else f"{size_bytes / 2**30:.1f} GiB"

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from bench.durations import duration_text, interval_text
+from reports.located import Located
 
 CONSUMERS = {
     "online": "Time to availability, online consumer",
@@ -18,10 +19,16 @@ NOT_MEASURED = "—"
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """What one arm measured, as text; ``reason`` says why where nothing was."""
+    """What one arm measured, as text; ``reason`` says why where nothing was.
+
+    ``value`` is the exact number, ``pointer`` its place in ``result.json`` (a JSON Pointer), "" where it is
+    computed from several.
+    """
 
     text: str
     reason: str = ""
+    value: float | None = None
+    pointer: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +43,7 @@ class SummaryRow:
 
 def summary_rows(result: Mapping[str, Any]) -> list[SummaryRow]:
     """All rows, in order of reading."""
-    arms: Mapping[str, Mapping[str, Any]] = result["arms"]
+    arms = {name: Located(result)["arms"][name] for name in result["arms"]}
     return [
         *_latency_rows(arms),
         *_device_rows(arms),
@@ -48,7 +55,7 @@ def summary_rows(result: Mapping[str, Any]) -> list[SummaryRow]:
     ]
 
 
-def _latency_rows(arms: Mapping[str, Mapping[str, Any]]) -> Iterator[SummaryRow]:
+def _latency_rows(arms: Mapping[str, Located]) -> Iterator[SummaryRow]:
     for consumer, group in CONSUMERS.items():
         of_arm = {arm: content["latency"].get(consumer) for arm, content in arms.items()}
         if not any(of_arm.values()):
@@ -62,13 +69,13 @@ def _latency_rows(arms: Mapping[str, Mapping[str, Any]]) -> Iterator[SummaryRow]
             }
             label = "median" if statistic == "p50" else statistic
             yield SummaryRow(group, label, "latency", cells)
-        counts = {arm: _count_cell(found["n"] if found else None) for arm, found in of_arm.items()}
+        counts = {arm: _count_cell(found.get("n") if found else found) for arm, found in of_arm.items()}
         label = "arrivals" if repeats else "keys"
         yield SummaryRow(group, label, "latency", counts)
 
 
-def _device_rows(arms: Mapping[str, Mapping[str, Any]]) -> Iterator[SummaryRow]:
-    pools = {arm: content["device_hours"]["pools"] for arm, content in arms.items()}
+def _device_rows(arms: Mapping[str, Located]) -> Iterator[SummaryRow]:
+    pools = {arm: content["device_hours"]["pools"].value for arm, content in arms.items()}
     units = sorted({pool["unit"] for of_arm in pools.values() for pool in of_arm})
     names = dict.fromkeys(pool["pool"] for of_arm in pools.values() for pool in of_arm)
     for unit in units:
@@ -94,9 +101,8 @@ def _hours_cell(pools: list[Mapping[str, Any]], kind: str) -> Cell:
     values = [pool[f"{kind}_hours"] for pool in pools]
     if None in values:
         return Cell(NOT_MEASURED, next(iter(pools[0]["reasons"].values()), "not recorded"))
-    return Cell(
-        hours_text(sum(value / max(pool["days"] or 1, 1) for value, pool in zip(values, pools, strict=True)))
-    )
+    per_day = sum(value / max(pool["days"] or 1, 1) for value, pool in zip(values, pools, strict=True))
+    return Cell(hours_text(per_day), value=per_day)
 
 
 def hours_text(hours: float) -> str:
@@ -104,7 +110,7 @@ def hours_text(hours: float) -> str:
     return f"{hours:.3g} h ({duration_text(hours * 3600)})"
 
 
-def _throughput_rows(arms: Mapping[str, Mapping[str, Any]]) -> Iterator[SummaryRow]:
+def _throughput_rows(arms: Mapping[str, Located]) -> Iterator[SummaryRow]:
     labels = {
         "offered": "offered during the day",
         "sustained": "sustained during the day",
@@ -120,7 +126,7 @@ def _throughput_rows(arms: Mapping[str, Mapping[str, Any]]) -> Iterator[SummaryR
         yield SummaryRow("Images per second", label, "throughput", cells)
 
 
-def _completeness_rows(arms: Mapping[str, Mapping[str, Any]]) -> Iterator[SummaryRow]:
+def _completeness_rows(arms: Mapping[str, Located]) -> Iterator[SummaryRow]:
     labels = {
         "offered_arrivals": "arrivals offered",
         "distinct_keys": "distinct images (keys)",
@@ -136,19 +142,16 @@ def _completeness_rows(arms: Mapping[str, Mapping[str, Any]]) -> Iterator[Summar
         yield SummaryRow("Completeness", label, "completeness", cells)
 
 
-def _work_rows(arms: Mapping[str, Mapping[str, Any]]) -> Iterator[SummaryRow]:
-    values: dict[str, tuple[str, Callable[[Mapping[str, Any]], Any]]] = {
-        "inferences": ("recomputed", lambda content: content["recomputed"].get("inferences")),
-        "images computed more than once": (
-            "recomputed",
-            lambda content: content["recomputed"].get("recomputed_keys"),
-        ),
-        "retries": ("retries", lambda content: content["retries"]["total"]),
-        "restarted processes": ("restarts", lambda content: content["restarts"]["total"]),
+def _work_rows(arms: Mapping[str, Located]) -> Iterator[SummaryRow]:
+    labels = {
+        "inferences": ("recomputed", "inferences"),
+        "images computed more than once": ("recomputed", "recomputed_keys"),
+        "retries": ("retries", "total"),
+        "restarted processes": ("restarts", "total"),
     }
-    for label, (query, value) in values.items():
-        cells = {arm: _count_cell(value(content)) for arm, content in arms.items()}
-        yield SummaryRow("Work done", label, query, cells)
+    for label, (section, name) in labels.items():
+        cells = {arm: _count_cell(content[section].get(name)) for arm, content in arms.items()}
+        yield SummaryRow("Work done", label, section, cells)
 
 
 def _resource_rows(arms: Mapping[str, Mapping[str, Any]]) -> Iterator[SummaryRow]:
@@ -187,17 +190,22 @@ def reasons(rows: Sequence[SummaryRow]) -> list[str]:
     return [f"{group}: {', '.join(labels)}: {reason}" for (group, reason), labels in found.items()]
 
 
-def _figure_cell(figures: Mapping[str, Any], name: str, text: Callable[[float], str]) -> Cell:
-    if figures[name] is None:
+def _figure_cell(figures: Located, name: str, text: Callable[[float], str]) -> Cell:
+    found = figures[name]
+    if found.value is None:
         return Cell(NOT_MEASURED, str(figures["reasons"][name]))
-    return Cell(text(figures[name]))
+    return Cell(text(found.value), value=found.value, pointer=found.pointer)
 
 
-def _latency_cell(figures: Mapping[str, Any], statistic: str) -> Cell:
+def _latency_cell(figures: Located, statistic: str) -> Cell:
     cell = _figure_cell(figures, f"{statistic}_seconds", duration_text)
-    low, high = (figures.get(f"{statistic}_{end}_seconds") for end in ("low", "high"))
-    return cell if low is None or high is None else Cell(f"{cell.text} [{interval_text(low, high)}]")
+    low, high = (figures.get(f"{statistic}_{end}_seconds").value for end in ("low", "high"))
+    if low is None or high is None:
+        return cell
+    return replace(cell, text=f"{cell.text} [{interval_text(low, high)}]")
 
 
-def _count_cell(count: int | None) -> Cell:
-    return Cell(NOT_MEASURED, "not recorded") if count is None else Cell(f"{count:,}")
+def _count_cell(found: Located) -> Cell:
+    if found.value is None:
+        return Cell(NOT_MEASURED, "not recorded")
+    return Cell(f"{found.value:,}", value=found.value, pointer=found.pointer)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import html
 import re
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,11 @@ from PIL import Image
 from rich.console import Console
 
 from bench.ledger_query import sql_text
-from bench.results import write_result
-from reports.curves import availability_curves
+from bench.results import FIGURE_QUERIES, compute_result, write_result
+from reports.curves import load_curves
 from reports.figures import write_figure
-from reports.html import write_report
+from reports.html import QUERIES, write_report
+from reports.located import Located, figures
 from reports.table import comparison
 from signals.errors import ConfigurationError
 from tests.unit.page_parser import PageParser
@@ -48,20 +50,32 @@ def row_of(text: str, label: str) -> str:
 def test_the_page_is_well_formed_and_loads_nothing(run_dir: Path) -> None:
     path = write_report(run_dir)
     page, parser = path.read_text(), PageParser.of(path)
-    assert not parser.tag_names & {"script", "link", "img", "iframe", "object", "embed", "form"}
+    assert not parser.tag_names & {"link", "img", "iframe", "object", "embed", "form"}
+    links = [str(attributes["href"]) for _, attributes in parser.tags if "href" in attributes]
+    for link in links:
+        assert link.removeprefix("#") in page if link.startswith("#") else (run_dir / link).exists()
+    assert {"result.json", "manifest.json", "ledger/events.parquet"} <= set(links)
     for _, attributes in parser.tags:
-        assert not {"src", "href", "style", "srcset"} & set(attributes)
+        assert not {"src", "style", "srcset"} & set(attributes)
         assert not [name for name in attributes if name.startswith("on")]
-    assert "url(" not in page
+    assert page.count("url(") == page.count("url(#hatch)") == 1
     assert "@import" not in page
+    ids = [attributes["id"] for _, attributes in parser.tags if "id" in attributes]
+    assert len(ids) == len(set(ids))
 
 
-def test_the_policy_allows_its_own_style_sheet_and_nothing_else(run_dir: Path) -> None:
+def test_the_policy_allows_its_own_style_sheet_and_script_and_nothing_else(run_dir: Path) -> None:
     page = write_report(run_dir).read_text()
     (policy,) = re.findall(r'Content-Security-Policy" content="([^"]+)"', page)
     (style,) = re.findall(r"<style>(.*?)</style>", page, re.DOTALL)
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    assert policy == f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+    (script,) = re.findall(r"<script>(.*?)</script>", page, re.DOTALL)
+    style_hash, script_hash = (
+        base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in (style, script)
+    )
+    assert html.unescape(policy) == (
+        f"default-src 'none'; style-src 'sha256-{style_hash}'; script-src 'sha256-{script_hash}'; "
+        "img-src data:; base-uri 'none'; form-action 'none'"
+    )
 
 
 def test_text_from_the_run_is_escaped(run_dir: Path) -> None:
@@ -73,8 +87,8 @@ def test_text_from_the_run_is_escaped(run_dir: Path) -> None:
 def test_the_verdict_comes_first_and_every_query_is_shown(run_dir: Path) -> None:
     path = write_report(run_dir)
     page, parser = path.read_text(), PageParser.of(path)
-    assert page.index("INVALID") < page.index("Comparison") < page.index("Availability over time")
-    for name in ("base", "latency", "device_hours", "completeness", "stages", "availability", "conditions"):
+    assert page.index("<strong>INVALID") < page.index("<h2>Comparison") < page.index("<h2>Availability over")
+    for name in QUERIES:
         assert sql_text(name) in parser.text
     assert "one_outcome_each" in parser.text  # image 38 has a signal and a dead letter
     assert "step4_infer" in parser.text
@@ -93,6 +107,50 @@ def test_table_json_and_page_show_the_same_figures(run_dir: Path) -> None:
     page = write_report(run_dir).read_text()
     assert "50.0\N{NO-BREAK SPACE}ms" in page
     assert "needs 459 samples, has 39" in page
+
+
+def at_pointer(document: Any, pointer: str) -> Any:
+    for token in pointer.split("/")[1:]:
+        key = token.replace("~1", "/").replace("~0", "~")
+        document = document[int(key) if isinstance(document, list) else key]
+    return document
+
+
+def numbers(node: Any, pointer: str = "") -> dict[str, float]:
+    """All numbers of a document by their JSON Pointers."""
+    if isinstance(node, dict):
+        items: Any = node.items()
+    elif isinstance(node, list):
+        items = enumerate(node)
+    else:
+        is_number = isinstance(node, int | float) and not isinstance(node, bool)
+        return {pointer: node} if is_number else {}
+    found = [numbers(child, f"{pointer}/{key}") for key, child in items]
+    return {name: value for part in found for name, value in part.items()}
+
+
+def test_every_number_of_the_page_is_that_of_the_json_and_of_its_query(run_dir: Path) -> None:
+    shown = [a for tag, a in PageParser.of(write_report(run_dir)).tags if tag == "data"]
+    result = orjson.loads((run_dir / "result.json").read_bytes())
+    recomputed = compute_result(run_dir)  # every query again, over the Parquet
+    of_page = {str(a["data-pointer"]): str(a["value"]) for a in shown if "data-pointer" in a}
+    for pointer, text in of_page.items():
+        assert text == repr(at_pointer(result, pointer)) == repr(at_pointer(recomputed, pointer)), pointer
+    assert set(of_page) == {p for p in numbers(result) if not p.endswith("/schema_version")}
+    # What is left are device hours per day: sums of pools over the number of days.
+    pools = {arm: content["device_hours"]["pools"] for arm, content in result["arms"].items()}
+    kinds = ("allocated_hours", "busy_hours", "wasted_hours")
+    per_day = {p[kind] / p["days"] for of_arm in pools.values() for p in of_arm for kind in kinds}
+    per_day |= {sum(p["allocated_hours"] / p["days"] for p in of_arm) for of_arm in pools.values()}
+    assert {float(str(a["value"])) for a in shown if "data-pointer" not in a} == per_day
+
+
+def test_every_figure_has_its_tag_and_its_query_or_its_reason(run_dir: Path) -> None:
+    for figure in figures(Located(orjson.loads((run_dir / "result.json").read_bytes()))):
+        if figure.pointer.startswith("/arms/"):
+            assert figure.tag == "measured"
+            assert figure.query in FIGURE_QUERIES
+            assert (figure.value is None) == bool(figure.reason), figure
 
 
 def test_a_valid_run_says_so(tmp_path: Path) -> None:
@@ -137,7 +195,7 @@ def test_a_curve_ends_at_the_share_that_became_available(tmp_path: Path) -> None
         if n < 3:
             run.online(n, n, 0.0, 0.1 * (n + 1))
     run_dir = run.write()
-    (curve,) = availability_curves(run_dir, ["kappa"])
+    (curve,) = load_curves(run_dir, ["kappa"])
     assert curve.seconds == pytest.approx((0.1, 0.2, 0.3))
     assert curve.fractions == pytest.approx((0.25, 0.5, 0.75))
     assert list(curve.points(100.0))[-1] == (100.0, 0.75)

@@ -1,0 +1,30 @@
+-- The life of two images of each arm: the one that the online consumer waited longest for, and the one at the
+-- median. Times in seconds after the scheduled first arrival. Rows of the first arrival and of the nightly
+-- path; at most 60 of an image.
+WITH ranked AS (
+    SELECT
+        arm, replicate, galaxy, image_signature, event_id, scheduled_ns, online_ns,
+        row_number() OVER (PARTITION BY arm ORDER BY online_ns - scheduled_ns, replicate, event_id) AS rank,
+        count(*) OVER (PARTITION BY arm) AS n
+    FROM keys
+    WHERE online_ns IS NOT NULL
+),
+chosen AS (
+    SELECT * EXCLUDE (rank, n), 'median' AS which FROM ranked WHERE rank = (n + 1) // 2
+    UNION ALL
+    SELECT * EXCLUDE (rank, n), 'slowest' FROM ranked WHERE rank = n
+)
+SELECT
+    c.arm, c.which, c.replicate, c.galaxy, c.image_signature, file_name,
+    (c.online_ns - c.scheduled_ns) / 1e9 AS online_seconds,
+    e.path, e.stage, e.outcome, e.attempt, e.batch_size,
+    -- An end for a consumer is a moment: its row may start at the arrival.
+    (if(e.stage LIKE 'available%', e.end_ns, e.start_ns) - c.scheduled_ns) / 1e9 AS start_seconds,
+    (e.end_ns - c.scheduled_ns) / 1e9 AS end_seconds
+FROM events e
+JOIN chosen c
+    ON e.image_signature = c.image_signature AND e.arm = c.arm AND e.replicate = c.replicate
+    AND e.galaxy = c.galaxy AND e.event_id IN (c.event_id, -1)
+LEFT JOIN images ON images.image_signature = c.image_signature
+QUALIFY row_number() OVER (PARTITION BY c.arm, c.which ORDER BY e.start_ns, e.end_ns) <= 60
+ORDER BY c.arm, c.which, start_seconds, end_seconds, e.path, e.stage;

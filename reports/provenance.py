@@ -1,0 +1,36 @@
+"""What a run ran on and with, as rows for people, from its manifest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+
+def environment_rows(manifest: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """(name, text) in order of reading."""
+    machine, model = manifest.get("machine") or {}, manifest.get("model") or {}
+    yield (
+        "machine",
+        f"{machine.get('cpu')}, {machine.get('cores')} cores, {_gib(machine.get('memory_bytes'))}",
+    )
+    yield "platform", str(machine.get("platform"))
+    yield "device", f"{manifest.get('device')}, {manifest.get('workers')} workers per pool"
+    yield "model", f"{model.get('name')}, sha256 {model.get('sha256')}"
+    yield (
+        "workload",
+        (
+            f"{manifest.get('workload')}, data set {manifest.get('dataset')}, seed {manifest.get('seed')}, "
+            f"{manifest.get('replicates')} replicates of {manifest.get('days')} days"
+        ),
+    )
+    commit = manifest.get("commit")
+    if commit:
+        yield "commit", f"{commit['sha']}{' with uncommitted changes' if commit['dirty'] else ''}"
+    else:
+        yield "commit", "not run from a checkout"
+    versions = manifest.get("versions") or {}
+    yield "versions", ", ".join(f"{name} {version}" for name, version in sorted(versions.items()))
+
+
+def _gib(size_bytes: int | None) -> str:
+    return "memory unknown" if size_bytes is None else f"{size_bytes / 2**30:.1f} GiB"

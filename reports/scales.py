@@ -1,0 +1,79 @@
+"""Axes of the charts on the page: where a value lies, and which values get a tick."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from bench.durations import duration_text
+
+Kind = Literal["linear", "log", "nines"]
+Unit = Literal["seconds", "share", "count"]
+NICE_STEPS = (1.0, 2.0, 2.5, 5.0, 10.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """``low`` to ``high``, in ``unit``. ``nines``: 90 %, 99 %, … of a share are equally far apart."""
+
+    kind: Kind
+    unit: Unit
+    low: float
+    high: float
+
+    def at(self, value: float) -> float:
+        """The place of a value, 0 at ``low`` and 1 at ``high``; what lies outside is moved to the edge."""
+        low, high = self._warp(self.low), self._warp(self.high)
+        return (self._warp(min(max(value, self.low), self.high)) - low) / (high - low)
+
+    def ticks(self, most: int) -> list[tuple[float, str]]:
+        """At most about ``most`` values with their texts, from low to high."""
+        if self.kind == "nines":
+            values = [v for v in (0.0, 0.5, 0.9, 0.99, 0.999, 0.9999, 0.99999) if v <= self.high + 1e-12]
+        elif self.kind == "log":
+            low, high = round(math.log10(self.low)), round(math.log10(self.high))
+            step = math.ceil((high - low) / max(most, 1))
+            values = [10.0**exponent for exponent in range(low, high + 1, step)]
+        else:
+            step_size = nice_step((self.high - self.low) / max(most, 1))
+            first, last = math.ceil(self.low / step_size), math.floor(self.high / step_size + 1e-9)
+            values = [n * step_size for n in range(first, last + 1)]
+        return [(value, self.text(value)) for value in values]
+
+    def text(self, value: float) -> str:
+        """A tick's value as text."""
+        if self.unit == "share":
+            return f"{100 * value:.6g} %"
+        if self.unit == "count":
+            return f"{value:,.0f}"
+        return "0" if value == 0 else _short(duration_text(value))
+
+    def _warp(self, value: float) -> float:
+        if self.kind == "log":
+            return math.log10(value)
+        return -math.log10(1 - value) if self.kind == "nines" else value
+
+
+def log_scale(unit: Unit, smallest: float, largest: float) -> Scale:
+    """Whole decades around ``smallest`` and ``largest``, both above 0."""
+    low, high = math.floor(math.log10(smallest)), math.ceil(math.log10(largest))
+    return Scale("log", unit, 10.0**low, 10.0 ** max(high, low + 1))
+
+
+def linear_scale(unit: Unit, largest: float, most_ticks: int = 5) -> Scale:
+    """From 0 to the first tick at or above ``largest``."""
+    step = nice_step((largest or 1.0) / most_ticks)
+    return Scale("linear", unit, 0.0, step * max(1, math.ceil(largest / step - 1e-9)))
+
+
+def nice_step(least: float) -> float:
+    """The smallest of 1, 2, 2.5, 5 times a power of ten that is at least ``least``."""
+    power = 10.0 ** math.floor(math.log10(least))
+    return power * next(step for step in NICE_STEPS if step * power >= least * (1 - 1e-9))
+
+
+def _short(text: str) -> str:
+    """``10.0 ms`` -> ``10 ms``: a tick has round values."""
+    number, unit = text.split(" ")
+    return f"{number.rstrip('0').rstrip('.') if '.' in number else number} {unit}"
