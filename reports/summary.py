@@ -154,7 +154,7 @@ def _work_rows(arms: Mapping[str, Located]) -> Iterator[SummaryRow]:
         yield SummaryRow("Work done", label, section, cells)
 
 
-def _resource_rows(arms: Mapping[str, Mapping[str, Any]]) -> Iterator[SummaryRow]:
+def _resource_rows(arms: Mapping[str, Located]) -> Iterator[SummaryRow]:
     labels: dict[str, tuple[str, Callable[[float], str]]] = {
         "cpu_seconds_per_image": ("CPU seconds per image, without the harness", lambda value: f"{value:.3f}"),
         "s3_requests_per_image": ("S3 requests per image", lambda value: f"{value:.2f}"),
