@@ -22,6 +22,7 @@ from rich.console import Console
 
 from bench.arms import arm_names
 from bench.commands.compare import compare_runs, tag
+from bench.commands.generator import generator
 from bench.commands.import_model import import_model
 from bench.commands.limit import limit
 from bench.commands.plan import plan
@@ -269,6 +270,7 @@ def datasets() -> None:
 
 
 cli.add_command(compare_runs)
+cli.add_command(generator)
 cli.add_command(import_model)
 cli.add_command(limit)
 cli.add_command(plan)

@@ -7,7 +7,6 @@ import dataclasses
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import orjson
@@ -19,12 +18,11 @@ from bench.consumers.progress import (
     online_progress_file,
 )
 from bench.display import ArmStatus, Display
-from bench.images import Dataset
+from bench.generator import Generator, sleep_until
+from bench.load import Load
 from bench.services.stack import start_gss
 from bench.watch import watched
-from bench.workload import Schedule
-from signals.architecture import MediaEvent, Pipeline, RunContext
-from signals.catalog import Catalog
+from signals.architecture import Pipeline, RunContext
 from signals.errors import PipelineError
 from signals.hive import MetastoreReader
 from signals.ledger import Ledger, Stage
@@ -36,41 +34,12 @@ POLL_SECONDS = 0.1
 SECRET_FILES = ("*context.json", "gss.token", "hive-conf/hive-site.xml")
 
 
-@dataclass(frozen=True, slots=True)
-class Load:
-    """What is submitted, the same for every arm: a schedule over a data set."""
-
-    schedule: Schedule
-    dataset: Dataset
-    catalog: Catalog
-    namespace: str  # of the run; prefixes the keys of its images in the object store
-
-    def event(self, position: int, day_start_ns: int) -> MediaEvent:
-        """The media event of one arrival."""
-        image = self.dataset.images[int(self.schedule.image[position])]
-        pipeline = self.schedule.pipelines[int(self.schedule.pipeline[position])]
-        return MediaEvent(
-            event_id=position,
-            image_signature=image.image_signature,
-            pipeline=pipeline,
-            galaxy=self.catalog.pipelines[pipeline].galaxy,
-            day=int(self.schedule.day[position]),
-            scheduled_ns=day_start_ns + int(self.schedule.offset_ns[position]),
-            object_key=object_key(self.namespace, image.image_signature),
-        )
-
-
-def object_key(namespace: str, image_signature: str) -> str:
-    """Where the bytes of an image lie in the bucket of a run."""
-    return f"{namespace}/images/{image_signature}"
-
-
 class Replicate:
     """One arm, one replicate."""
 
     def __init__(self, arm: Pipeline, context: RunContext, load: Load, display: Display) -> None:
         self._arm, self._context, self._load, self._display = arm, context, load, display
-        self._submitted = 0
+        self._generator: Generator | None = None
         self.status = ArmStatus(
             arm=context.arm,
             replicate=context.replicate,
@@ -88,8 +57,9 @@ class Replicate:
                     self._phase("starting")
                     self._arm.start(context)
                     self._start_consumers(context, group)
+                    self._generator = Generator(self._load, self._arm.submit, ledger)
                     for day in range(self._load.schedule.days):
-                        self._run_day(day, ledger)
+                        self._run_day(day, self._generator, ledger)
                     self._phase("draining")
                     self._arm.drain(self._context.drain_timeout_seconds)
                     self._wait_until_online_client_is_done()
@@ -113,6 +83,10 @@ class Replicate:
         self.status.available_batch_keys = batch.keys
         self.status.backlog = max(0, self._submitted - online.ended)
 
+    @property
+    def _submitted(self) -> int:
+        return self._generator.submitted if self._generator is not None else 0
+
     @contextlib.contextmanager
     def _support(self) -> Iterator[tuple[RunContext, ProcessGroup]]:
         # The Rockstore is fresh for every replicate; the consumers stop before it does.
@@ -130,30 +104,15 @@ class Replicate:
             child = group.start(f"{name}_client", argv)
             group.wait_for_file(child, context.arm_dir / f"{name}_client.ready", CONSUMER_READY_SECONDS)
 
-    def _run_day(self, day: int, ledger: Ledger) -> None:
+    def _run_day(self, day: int, generator: Generator, ledger: Ledger) -> None:
         self.status.day = day
         self._phase("day")
         # Sleeping follows the monotonic clock, stamps are wall-clock: one offset per day ties them together.
         start_ns = time.time_ns() + round(DAY_LEAD_SECONDS * 1e9)
         monotonic_offset_ns = time.time_ns() - time.monotonic_ns()
-        for position in self._load.schedule.of_day(day):
-            event = self._load.event(position, start_ns)
-            _sleep_until(event.scheduled_ns - monotonic_offset_ns)
-            self._arm.submit(event)
-            self._submitted += 1
-            ledger.record(
-                Stage.ARRIVAL,
-                start_ns=event.scheduled_ns,
-                end_ns=time.time_ns(),
-                path="harness",
-                day=day,
-                event_id=event.event_id,
-                image_signature=event.image_signature,
-                galaxy=event.galaxy,
-                pipeline=event.pipeline,
-            )
+        generator.run_day(day, start_ns, monotonic_offset_ns)
         midnight_ns = start_ns + round(self._load.schedule.day_seconds * 1e9)
-        _sleep_until(midnight_ns - monotonic_offset_ns)
+        sleep_until(midnight_ns - monotonic_offset_ns)
         ledger.record(Stage.DAY, start_ns=start_ns, end_ns=midnight_ns, path="harness", day=day)
         self._phase("nightly")
         self._arm.end_day(day)
@@ -205,11 +164,6 @@ class Replicate:
 
     def _phase(self, phase: str) -> None:
         self._display.phase(self.status, phase)
-
-
-def _sleep_until(monotonic_ns: int) -> None:
-    while (left := monotonic_ns - time.monotonic_ns()) > 0:
-        time.sleep(left / 1e9)
 
 
 def _relative(location: str, run_dir: Path) -> str:

@@ -22,9 +22,10 @@ from bench.config import HarnessConfig
 from bench.display import Display
 from bench.image_names import write_image_names
 from bench.images import Dataset, DatasetImage, load_dataset
+from bench.load import Load, object_key
 from bench.manifest import Manifest
 from bench.provenance import schedule_fingerprint
-from bench.replicate import Load, Replicate, object_key
+from bench.replicate import Replicate
 from bench.resources.probe import measured
 from bench.results import write_result
 from bench.seal import seal

@@ -11,18 +11,20 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from signals.architecture import RunContext
 from signals.counters import CountsFile
 
 FLUSH_SECONDS = 0.5
+Columns = Mapping[str, pa.Array]
 
 LEDGER_SCHEMA = pa.schema(
     [
@@ -47,6 +49,12 @@ LEDGER_SCHEMA = pa.schema(
         ("pid", pa.int64()),
     ]
 )
+
+
+_DEFAULTS: Mapping[str, Any] = {
+    **{f.name: "" for f in LEDGER_SCHEMA if pa.types.is_string(f.type)},
+    **{"day": -1, "event_id": -1, "attempt": 1, "batch_size": 0, "outcome": "ok"},
+}  # of the columns that a row may leave out
 
 
 class Stage(StrEnum):
@@ -81,6 +89,8 @@ class Ledger:
         self._process, self._arm, self._replicate, self._pid = process, arm, replicate, os.getpid()
         # A deque: appends and pops are atomic, so the hot path needs no lock.
         self._rows: deque[tuple[Any, ...]] = deque()
+        self._sources: list[tuple[Callable[[], Columns | None], Columns]] = []  # with constants of one row
+        self._waiting: deque[pa.RecordBatch] = deque()  # gathered and not in the file yet
         self._lock = threading.Lock()
         self._counts = CountsFile(folder, process=process, arm=arm, replicate=replicate)
         self._folder = folder
@@ -137,6 +147,23 @@ class Ledger:
             detail=name,
         )
 
+    def add_source(self, source: Callable[[], Columns | None], stage: Stage, *, path: str = "") -> None:
+        """Ask ``source`` at every flush for the rows of ``stage`` that it has gathered since: columns of
+        LEDGER_SCHEMA of one length, None if there are none.
+
+        For more rows a second than :meth:`record` can carry. Columns that are left out are as in
+        :meth:`record`. ``source`` is called from the flushing thread.
+        """
+        constants = {**_DEFAULTS, "arm": self._arm, "replicate": self._replicate}
+        constants |= {"process": self._process, "pid": self._pid, "stage": str(stage), "path": path}
+        one_row = {
+            field.name: ledger_column([constants[field.name]], field.type)
+            for field in LEDGER_SCHEMA
+            if field.name in constants
+        }
+        with self._lock:
+            self._sources.append((source, one_row))
+
     def flush(self) -> None:
         """Write the rows so far to the file, and what this process has counted beside it.
 
@@ -144,18 +171,15 @@ class Ledger:
         """
         with self._lock:
             self._counts.write()
-            rows = [self._rows.popleft() for _ in range(len(self._rows))]
-            if not rows or not self._is_open:
+            if not self._is_open:
                 return
-            columns = [
-                _column(column, field.type)
-                for column, field in zip(zip(*rows, strict=True), LEDGER_SCHEMA, strict=True)
-            ]
+            self._waiting.extend(self._gathered())
             try:
-                (self._stream or self._open_stream()).write(pa.record_batch(columns, schema=LEDGER_SCHEMA))
+                while self._waiting:
+                    (self._stream or self._open_stream()).write(self._waiting[0])
+                    self._waiting.popleft()
             except OSError:
                 self._stream = None  # it may end in half a batch, so nothing can follow
-                self._rows.extendleft(reversed(rows))
                 raise
 
     def close(self) -> None:
@@ -176,6 +200,19 @@ class Ledger:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _gathered(self) -> Iterator[pa.RecordBatch]:
+        """What was recorded since the last call."""
+        for source, constants in self._sources:
+            if (gathered := source()) is not None:
+                yield _batch(gathered, constants)
+        rows = [self._rows.popleft() for _ in range(len(self._rows))]
+        if rows:
+            columns = [
+                ledger_column(column, field.type)
+                for column, field in zip(zip(*rows, strict=True), LEDGER_SCHEMA, strict=True)
+            ]
+            yield pa.record_batch(columns, schema=LEDGER_SCHEMA)
 
     def _open_stream(self) -> _Stream:
         self._stream = _Stream(self._folder / f"{self._process}-{self._pid}-{time.time_ns()}.arrows")
@@ -203,9 +240,18 @@ class _Stream:
         self._sink.close()
 
 
-def _column(values: Sequence[Any], data_type: pa.DataType) -> pa.Array:
-    """A column from its buffers. ``pa.array`` would import pandas to see whether this is a Series: more
-    than a second of CPU, in every process, at its first flush, which is when it has work to do."""
+def _batch(columns: Columns, constants: Columns) -> pa.RecordBatch:
+    """All columns of the ledger; ``constants`` hold one row, for those that ``columns`` lack."""
+    first_row = ledger_column(np.zeros(len(next(iter(columns.values())))), pa.int64())
+    arrays = [
+        columns[name] if name in columns else constants[name].take(first_row) for name in LEDGER_SCHEMA.names
+    ]
+    return pa.record_batch(arrays, schema=LEDGER_SCHEMA)
+
+
+def ledger_column(values: Sequence[Any] | npt.NDArray[Any], data_type: pa.DataType) -> pa.Array:
+    """A column of the ledger, from its buffers. ``pa.array`` would import pandas to see whether this is a
+    Series: a second of CPU, in every process, at its first flush, which is when it has work to do."""
     if not pa.types.is_string(data_type):
         numbers = np.array(values, data_type.to_pandas_dtype())
         return pa.Array.from_buffers(data_type, len(values), [None, pa.py_buffer(numbers)])
