@@ -22,15 +22,18 @@ from rich.console import Console
 
 from bench.arms import arm_names
 from bench.commands.compare import compare_runs, tag
+from bench.commands.cost import cost
 from bench.commands.generator import generator
 from bench.commands.import_model import import_model
 from bench.commands.limit import limit
 from bench.commands.plan import plan
+from bench.commands.simulate import simulate
 from bench.config import HarnessConfig
 from bench.display import Display
 from bench.exit_codes import ExitCode, describe
 from bench.manifest import read_manifest
-from bench.run import Run, RunSettings, latest_run
+from bench.run import Run, RunSettings
+from bench.run_folder import find_run
 from bench.workload import Workload
 from signals.errors import ConfigurationError, LkbenchError
 
@@ -271,20 +274,12 @@ def datasets() -> None:
 
 cli.add_command(compare_runs)
 cli.add_command(generator)
+cli.add_command(cost)
 cli.add_command(import_model)
 cli.add_command(limit)
 cli.add_command(plan)
+cli.add_command(simulate)
 cli.add_command(tag)
-
-
-def find_run(run: str, output: Path) -> Path:
-    """The run folder meant by an id, a path, or ``latest``. Raises ConfigurationError."""
-    if run == "latest":
-        return latest_run(output)
-    for candidate in (Path(run), output / run):
-        if (candidate / "manifest.json").is_file():
-            return candidate.resolve()
-    raise ConfigurationError(f"{run} is neither a run folder nor a run in {output}")
 
 
 def _show(run_dir: Path, stderr: Console, *, as_json: bool = False) -> None:

@@ -13,6 +13,7 @@ import orjson
 from bench.agreement import compare_arms
 from bench.database import connect, quote
 from bench.partitions import KEY, create_relation, load_partitions
+from bench.resources.checks import cross_checks
 from bench.results import compute_result
 from bench.seal import events_path
 from signals.errors import ConfigurationError
@@ -43,6 +44,7 @@ def verify_run(run_dir: Path) -> list[Check]:
         for replicate in numbers:
             checks.append(_table_matches_ledger(run_dir, arm, replicate))
             checks.append(_table_is_whole(run_dir, arm, replicate))
+            checks += _sources(run_dir, arm, replicate)
     checks.append(
         _agreement(run_dir, list(replicates), sorted({n for ns in replicates.values() for n in ns}))
     )
@@ -140,6 +142,12 @@ def _table_is_whole(run_dir: Path, arm: str, replicate: int) -> Check:
     if not ok:
         detail = f"{duplicated} signals more than once, {incomplete} images lack a signal of their galaxy"
     return Check(name, ok, detail)
+
+
+def _sources(run_dir: Path, arm: str, replicate: int) -> Iterator[Check]:
+    """What the run counted against independent sources; what can't be compared says why."""
+    for found in cross_checks(run_dir, arm, replicate):
+        yield Check(f"{arm} r{replicate}, {found.name}", found.ok is not False, found.detail)
 
 
 def _agreement(run_dir: Path, arms: Sequence[str], replicates: Sequence[int]) -> Check:

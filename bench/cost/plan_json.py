@@ -23,7 +23,7 @@ def plan_document(plan: Plan, swings: Sequence[Sensitivity], scales: Sequence[Pl
         "inputs": _inputs(plan),
         "architectures": {str(row.architecture): _row(row) for row in plan.rows},
         "cost_per_day_over_provisioning_band": {
-            str(a): {"low": _total(low), "high": _total(high)}
+            str(a): {"low": total_document(low), "high": total_document(high)}
             for a, (low, high) in plan.provisioning_range.items()
         },
         "break_even_images_per_second": {
@@ -75,10 +75,10 @@ def _row(row: ArchitecturePlan) -> dict[str, Any]:
             }
             for pool in row.pools
         },
-        "cost_per_day": _report(row.daily),
-        "cost_per_million_signals": _total(row.per_million_signals),
-        "cost_per_backfill": _report(row.backfill),
-        "cost_per_year": _total(row.yearly),
+        "cost_per_day": report_document(row.daily),
+        "cost_per_million_signals": total_document(row.per_million_signals),
+        "cost_per_backfill": report_document(row.backfill),
+        "cost_per_year": total_document(row.yearly),
         "simulated": {
             "device_hours_per_day": {p.pool: asdict(p) for p in simulated.pools.values()},
             "online": _availability(simulated.online),
@@ -87,16 +87,18 @@ def _row(row: ArchitecturePlan) -> dict[str, Any]:
     }
 
 
-def _report(report: CostReport) -> dict[str, Any]:
+def report_document(report: CostReport) -> dict[str, Any]:
+    """A cost report: total, idle, by service, by stage."""
     return {
-        "total": _total(report.total()),
-        "idle": _total(report.idle()),
-        "by_service": {name: _total(total) for name, total in report.by_service().items()},
-        "by_stage": {name: _total(total) for name, total in report.by_stage().items()},
+        "total": total_document(report.total()),
+        "idle": total_document(report.idle()),
+        "by_service": {name: total_document(total) for name, total in report.by_service().items()},
+        "by_stage": {name: total_document(total) for name, total in report.by_stage().items()},
     }
 
 
-def _total(total: Total) -> dict[str, Any]:
+def total_document(total: Total) -> dict[str, Any]:
+    """A sum with its kind, and which prices it lacks."""
     return {
         "amount": total.amount,
         "is_lower_bound": total.is_lower_bound,

@@ -2,9 +2,13 @@
 -- Relation resources is ledger/resources.parquet. CPU: a parent is told the CPU of a child together with that of
 -- every descendant that was waited for, so what the child itself has recorded of its own children is taken off.
 -- Peak memory is the largest of one process, everything else the sum. Per key: over the distinct images.
-WITH own AS (
+-- holds_device: processes of the kind are booked in the device ledger.
+WITH device_pids AS (
+    SELECT DISTINCT arm, replicate, pid, TRUE AS holds_device FROM events WHERE stage = 'device_provisioned'
+),
+own AS (
     SELECT
-        r.arm, r.replicate, kind, resource, unit,
+        r.arm, r.replicate, kind, resource, unit, coalesce(holds_device, FALSE) AS holds_device,
         CASE
             WHEN resource = 'cpu' AND pid <> recorder_pid THEN greatest(value - coalesce(of_children, 0), 0)
             ELSE value
@@ -15,6 +19,7 @@ WITH own AS (
         FROM resources WHERE resource = 'cpu' AND pid <> recorder_pid
         GROUP BY ALL
     ) USING (arm, replicate, pid)
+    LEFT JOIN device_pids USING (arm, replicate, pid)
     WHERE r.arm <> ''
 ),
 staged AS (
@@ -36,7 +41,7 @@ staged AS (
 ),
 sums AS (
     SELECT
-        arm, replicate, stage, kind AS process, resource, unit,
+        arm, replicate, stage, kind AS process, resource, unit, bool_or(holds_device) AS holds_device,
         CASE WHEN resource = 'peak_memory' THEN max(value) ELSE sum(value) END AS value
     FROM staged
     GROUP BY GROUPING SETS (
@@ -47,7 +52,7 @@ images AS (
     SELECT arm, replicate, count(*) AS images FROM keys GROUP BY GROUPING SETS ((arm), (arm, replicate))
 )
 SELECT
-    s.arm, s.replicate, stage, process, resource, unit, value,
+    s.arm, s.replicate, stage, process, resource, unit, holds_device, value,
     CASE WHEN resource <> 'peak_memory' THEN value / images END AS value_per_image
 FROM sums s
 LEFT JOIN images i ON s.arm = i.arm AND s.replicate IS NOT DISTINCT FROM i.replicate

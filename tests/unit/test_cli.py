@@ -9,8 +9,9 @@ import pytest
 from click.testing import CliRunner
 from onnx import TensorProto, helper
 
-from bench.cli import Duration, cli, find_run, main
+from bench.cli import Duration, cli, main
 from bench.exit_codes import ExitCode
+from bench.run_folder import find_run
 from signals.errors import ConfigurationError
 from signals.model import Model
 

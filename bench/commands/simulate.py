@@ -1,0 +1,54 @@
+"""``lkbench simulate RUN --against OTHER``: does the simulator say what another run measured?"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+import orjson
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from bench.cost.replay import Comparison, Run, replay
+from bench.exit_codes import ExitCode
+from bench.run_folder import find_run
+
+
+@click.command()
+@click.argument("run")
+@click.option("--against", required=True, help="The run whose workload is simulated: an id or a folder.")
+@click.option("--seed", default=1, show_default=True, help="Seed of the simulation.")
+@click.option("--output", type=click.Path(path_type=Path), default=Path("runs"), show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of the table.")
+def simulate(run: str, against: str, seed: int, output: Path, as_json: bool) -> None:
+    """Simulate the workload of one run with the service times of another, and compare with what it measured.
+
+    RUN gives service times, --against the arrivals and the measured figures. Device hours have to come out
+    within 5 %, median and 95th percentile of both consumers' availability within 10 %; otherwise the exit
+    code says so. Use runs of the same machine, with other rates, days and seeds.
+    """
+    rows = replay(Run.load(find_run(run, output)), Run.load(find_run(against, output)), seed=seed)
+    if as_json:
+        document = [{**asdict(row), "error": row.error, "ok": row.ok} for row in rows]
+        click.echo(orjson.dumps(document, option=orjson.OPT_INDENT_2).decode())
+    else:
+        Console().print(_table(rows))
+    if not all(row.ok for row in rows):
+        sys.exit(ExitCode.VERIFICATION_FAILED)
+
+
+def _table(rows: list[Comparison]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold", show_edge=False)
+    for name in ("arm", "figure"):
+        table.add_column(name, no_wrap=True)
+    for name in ("predicted", "measured", "error", "within", ""):
+        table.add_column(name, justify="right")
+    for row in rows:
+        verdict = Text("ok", "green") if row.ok else Text("OUTSIDE", "bold red")
+        values = [f"{value:,.4g} {row.unit}" for value in (row.predicted, row.measured)]
+        cells = [f"{row.error:+.1%}", f"{row.tolerance:.0%}"]
+        table.add_row(row.arm, row.figure, *values, *cells, verdict)
+    return table

@@ -1,0 +1,239 @@
+"""The simulator against a run that it was not fitted on.
+
+From one run come service times: of batches, of the path around the device, of a night's fixed parts and of
+its parts that grow with images. From the other run comes its workload alone: when which image was scheduled,
+and when its days ended. The queue in front of the devices and the night's pool are those of the projection
+(:mod:`bench.cost.queues`, :mod:`bench.cost.simulator`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from bench.cost.measured_inputs import BATCHES_SQL, fit_batches
+from bench.cost.queues import serve
+from bench.cost.simulator import shared_finish_seconds
+from bench.ledger_query import LedgerQuery, open_ledger
+from bench.manifest import read_manifest
+from signals.errors import ConfigurationError
+
+DEVICE_HOURS_TOLERANCE = 0.05
+AVAILABILITY_TOLERANCE = 0.10
+LIVE_POOLS = ("online", "stream")
+SHARED_QUEUE = {"online": True, "stream": False}  # one queue for the pool, or one for each device
+
+Floats = npt.NDArray[np.float64]
+Rows = Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """One figure: what the simulator says from the other run's service times, and what was measured."""
+
+    arm: str
+    figure: str
+    unit: str
+    predicted: float
+    measured: float
+    tolerance: float
+
+    @property
+    def error(self) -> float:
+        """(predicted - measured) / measured."""
+        return self.predicted / self.measured - 1 if self.measured else float("nan")
+
+    @property
+    def ok(self) -> bool:
+        """Whether the error is within the tolerance; never for something that was not measured."""
+        return abs(self.error) <= self.tolerance
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a replay reads of a run."""
+
+    images: Rows
+    nights: Rows
+    pools: Rows
+    batches: Mapping[str, Rows]  # by arm, of the live pool
+    max_batch: int
+
+    @classmethod
+    def load(cls, run_dir: Path) -> Run:
+        """Of a sealed run. Raises ConfigurationError if it has no ledger."""
+        with open_ledger(run_dir) as query:
+            images = query.rows("replay_images")
+            arms = {row["arm"] for row in images}
+            return cls(
+                images=images,
+                nights=query.rows("replay_nights"),
+                pools=[row for row in query.rows("device_hours") if row["replicate"] is None],
+                batches={arm: _live_batches(query, arm) for arm in arms},
+                max_batch=max_batch(run_dir),
+            )
+
+    @property
+    def arms(self) -> list[str]:
+        """Arms with arrivals."""
+        return sorted({row["arm"] for row in self.images})
+
+    def of(self, arm: str) -> list[Mapping[str, Any]]:
+        """The keys of one arm, in the order of their schedule."""
+        return [row for row in self.images if row["arm"] == arm]
+
+
+def max_batch(run_dir: Path) -> int:
+    """The largest batch that the run's configuration allowed."""
+    inference = read_manifest(run_dir).get("config", {}).get("inference", {})
+    return int(inference.get("max_batch", 8))
+
+
+def replay(fitted: Run, other: Run, *, seed: int = 1) -> list[Comparison]:
+    """Every figure of every arm that both runs have. The same seed gives the same table.
+
+    Raises ConfigurationError if they have no arm in common or an arm's live path computed nothing.
+    """
+    arms = [arm for arm in other.arms if arm in fitted.arms]
+    if not arms:
+        raise ConfigurationError("the two runs have no arm in common")
+    return [row for arm in arms for row in _ArmReplay(fitted, other, arm, seed).compare()]
+
+
+def _live_batches(query: LedgerQuery, arm: str) -> Rows:
+    return [row for pool in LIVE_POOLS for row in query.execute(BATCHES_SQL, {"pool": pool, "arm": arm})]
+
+
+class _ArmReplay:
+    def __init__(self, fitted: Run, other: Run, arm: str, seed: int) -> None:
+        self._fitted, self._other, self._arm = fitted, other, arm
+        self._random = np.random.default_rng(seed)
+        pools = [row for row in fitted.pools if row["arm"] == arm and row["pool"] in LIVE_POOLS]
+        computed = [r for r in fitted.of(arm) if r["on_device_seconds"] is not None and r["online_seconds"]]
+        if not pools or not computed:
+            raise ConfigurationError(f"arm {arm} computed nothing on its live path: nothing to fit")
+        self._pool, self._devices = pools[0]["pool"], len(pools)
+        self._computed = computed
+        sizes = [row["batch_size"] for row in fitted.batches[arm]]
+        seconds = [row["seconds"] for row in fitted.batches[arm]]
+        self._service = fit_batches(sizes, seconds, fitted.max_batch)
+        self._share = sum(sizes) / max(1, len(fitted.of(arm)))  # inferences per key: some can't be decoded
+
+    def compare(self) -> Iterator[Comparison]:
+        keys = self._other.of(self._arm)
+        online, busy_seconds = self._online(keys)
+        yield from self._availability("online", online, [row["online_seconds"] for row in keys])
+        yield from self._availability("batch", self._batch(keys), [row["batch_seconds"] for row in keys])
+        yield from self._device_hours(keys, busy_seconds)
+
+    def _availability(
+        self, consumer: str, predicted: Floats, measured: Sequence[float | None]
+    ) -> Iterator[Comparison]:
+        known = np.array([value for value in measured if value is not None])
+        for name, share in (("median", 0.5), ("p95", 0.95)):
+            values = (float(np.quantile(predicted, share)), float(np.quantile(known, share)))
+            yield Comparison(
+                self._arm, f"{consumer} availability, {name}", "s", *values, AVAILABILITY_TOLERANCE
+            )
+
+    def _online(self, keys: Rows) -> tuple[Floats, float]:
+        """Latencies of the other run's keys, and busy device seconds."""
+        before, rest = self._path_around_device()
+        scheduled = np.array([row["scheduled"] for row in keys])
+        drawn = self._random.integers(0, before.size, scheduled.size)
+        waits_from = scheduled + before[drawn]
+        queue = np.zeros(scheduled.size, int)
+        if not SHARED_QUEUE[self._pool]:
+            queue = self._random.integers(0, self._devices, scheduled.size)
+        done, busy = self._through_devices(waits_from, queue)
+        return done - scheduled + rest[drawn], busy * self._share
+
+    def _path_around_device(self) -> tuple[Floats, Floats]:
+        """Of each image of the fitted run: seconds before it waits for a device, and all that the queue model
+        doesn't explain after it, so that the two stay together."""
+        rows = self._computed
+        waits_from = np.array([row["scheduled"] + row["before_seconds"] for row in rows])
+        devices = {name: i for i, name in enumerate(sorted({row["device"] for row in rows}))}
+        queue = np.array([0 if SHARED_QUEUE[self._pool] else devices[row["device"]] for row in rows])
+        modelled, _ = self._through_devices(waits_from, queue)
+        available = np.array([row["scheduled"] + row["online_seconds"] for row in rows])
+        return np.array([row["before_seconds"] for row in rows]), available - modelled
+
+    def _through_devices(self, waits_from: Floats, queue: npt.NDArray[np.int64]) -> tuple[Floats, float]:
+        """When each image's outputs are here, and busy seconds; ``queue`` says which queue each waits in."""
+        done, busy = np.empty_like(waits_from), 0.0
+        servers = self._devices if SHARED_QUEUE[self._pool] else 1
+        for number in np.unique(queue):
+            mine = np.flatnonzero(queue == number)
+            order = mine[np.argsort(waits_from[mine], kind="stable")]
+            served = serve(waits_from[order], self._service, servers)
+            done[order] = served.departures
+            busy += served.busy_seconds
+        return done, busy
+
+    def _batch(self, keys: Rows) -> Floats:
+        """From the schedule to the table: until midnight, then a night's fixed part and its images."""
+        fixed: dict[int, list[float]] = {}
+        for row in self._fitted.of(self._arm):
+            if row["after_midnight_seconds"] is not None:
+                work = self._work_seconds(self._fitted, row)
+                fixed.setdefault(row["day"], []).append(row["after_midnight_seconds"] - work)
+        if not fixed:
+            raise ConfigurationError(f"arm {self._arm} of the fitted run made no table: nothing to fit")
+        # The n-th night is like the n-th night of the fitted run: the first one creates the table.
+        nights = {day: np.array(values) for day, values in fixed.items()}
+        last = max(nights)
+        predicted = []
+        for row in keys:
+            night = nights.get(row["day"], nights[last])
+            after = float(self._random.choice(night)) + self._predicted_work(
+                keys, row["day"], row["replicate"]
+            )
+            predicted.append(row["midnight"] - row["scheduled"] + after)
+        return np.array(predicted)
+
+    def _work_seconds(self, run: Run, row: Mapping[str, Any]) -> float:
+        found = [
+            night["work_seconds"]
+            for night in self._nights(run)
+            if (night["replicate"], night["day"]) == (row["replicate"], row["day"])
+        ]
+        return found[0] if found else 0.0
+
+    def _predicted_work(self, keys: Rows, day: int, replicate: int) -> float:
+        """Seconds of a night that grow with its images: 0 for an architecture that computes none at night."""
+        nights = self._nights(self._fitted)
+        if not nights:
+            return 0.0
+        per_image = sum(n["work_seconds"] * n["devices"] for n in nights) / sum(n["images"] for n in nights)
+        images = sum((row["day"], row["replicate"]) == (day, replicate) for row in keys)
+        devices = nights[0]["devices"]
+        return shared_finish_seconds(np.zeros(devices), images * per_image)
+
+    def _nights(self, run: Run) -> list[Mapping[str, Any]]:
+        return [night for night in run.nights if night["arm"] == self._arm]
+
+    def _device_hours(self, keys: Rows, busy_seconds: float) -> Iterator[Comparison]:
+        measured = [row for row in self._other.pools if row["arm"] == self._arm]
+        days = {(r["replicate"], r["day"]): r["midnight"] - r["day_start"] for r in keys}
+        always_on = self._devices * sum(days.values())
+        nights = self._nights(self._fitted)
+        at_night = 0.0
+        if nights:
+            # What a device is held for beyond its work: provisioning, and the end of the night's pool.
+            fixed = np.mean([n["held_seconds"] / n["devices"] - n["work_seconds"] for n in nights])
+            for replicate, day in days:
+                work = self._predicted_work(keys, day, replicate)
+                at_night += nights[0]["devices"] * (float(fixed) + work)
+        held = {"always-on pool, held": (always_on, True, "allocated_hours")}
+        if nights:
+            held["nightly pool, held"] = (at_night, False, "allocated_hours")
+        held["always-on pool, busy"] = (busy_seconds, True, "busy_hours")
+        for name, (seconds, live, column) in held.items():
+            hours = sum(row[column] or 0.0 for row in measured if (row["pool"] in LIVE_POOLS) == live)
+            yield Comparison(self._arm, name, "device s", seconds, hours * 3600, DEVICE_HOURS_TOLERANCE)
