@@ -102,4 +102,4 @@ def measure_limit(
             progress(f"window {number + 1} of {windows}")
             for name, (work, batch) in plan.items():
                 taken[name].append(loop.window(work, window_seconds, batch))
-    return Limit(layout, searched, {name: median(found) for name, found in taken.items()})
+    return Limit(layout, searched, {str(name): median(found) for name, found in taken.items()})

@@ -1,0 +1,104 @@
+"""CPU time and memory of all processes of this program over time, by what they are."""
+
+from __future__ import annotations
+
+import threading
+import time
+from bisect import bisect_right
+from collections import defaultdict
+from collections.abc import Sequence
+from types import TracebackType
+
+import psutil
+
+SAMPLE_SECONDS = 0.1
+_JAVA = {"kafka.Kafka": "kafka", "org.gaul.s3proxy.Main": "s3proxy"}
+_SPARK = "org.apache.spark.deploy.SparkSubmit"
+_BARE_LOOP = ("multiprocessing.spawn", "multiprocessing.resource_tracker")
+
+
+class ProcessMeter:
+    """Samples this process and its descendants while inside. A context manager.
+
+    A process that ends counts up to its last sample, at most SAMPLE_SECONDS before. The processes of the
+    bare loop, which are idle meanwhile, are left out. Memory is the sum of resident sets, in which shared
+    pages count more than once.
+    """
+
+    def __init__(self) -> None:
+        self._own = psutil.Process()
+        self._history: dict[tuple[int, float], list[tuple[int, float]]] = {}  # (Unix ns, CPU seconds)
+        self._names: dict[tuple[int, float], str] = {}
+        self._resident: list[tuple[int, int]] = []
+        self._closed = threading.Event()
+        self._thread = threading.Thread(target=self._sample_until_closed, name="process-meter", daemon=True)
+
+    def cpu_seconds(self, start_ns: int, end_ns: int) -> dict[str, float]:
+        """CPU seconds used between two times (Unix ns), by name of the process."""
+        used: dict[str, float] = defaultdict(float)
+        for key, samples in self._history.items():
+            used[self._names[key]] += _at(samples, end_ns) - _at(samples, start_ns)
+        return dict(used)
+
+    def peak_bytes(self, start_ns: int, end_ns: int) -> int:
+        """The largest sum of resident sets between two times (Unix ns)."""
+        return max((size for at, size in self._resident if start_ns <= at <= end_ns), default=0)
+
+    def __enter__(self) -> ProcessMeter:
+        self._sample()
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._closed.set()
+        self._thread.join()
+        self._sample()
+
+    def _sample_until_closed(self) -> None:
+        while not self._closed.wait(SAMPLE_SECONDS):
+            self._sample()
+
+    def _sample(self) -> None:
+        resident = 0
+        for process in [self._own, *self._own.children(recursive=True)]:
+            try:
+                with process.oneshot():
+                    key = (process.pid, process.create_time())
+                    if key not in self._names:
+                        own = process == self._own
+                        self._names[key] = "driver" if own else process_name(process.cmdline())
+                    if not self._names[key]:
+                        continue
+                    seconds = sum(process.cpu_times()[:2])
+                    resident += process.memory_info().rss
+            except psutil.Error:  # it ended meanwhile
+                continue
+            # A process that is seen for the first time has used nothing before.
+            self._history.setdefault(key, []).append((time.time_ns(), seconds))
+        self._resident.append((time.time_ns(), resident))
+
+
+def _at(samples: Sequence[tuple[int, float]], at_ns: int) -> float:
+    """CPU seconds at a time, from the last sample until then; a process that was there from the beginning
+    counts from its first sample."""
+    position = bisect_right(samples, at_ns, key=lambda sample: sample[0])
+    return samples[max(0, position - 1)][1]
+
+
+def process_name(cmdline: Sequence[str]) -> str:
+    """What a process is, from its command line; "" for one of the bare loop."""
+    text = " ".join(cmdline)
+    if any(marker in text for marker in _BARE_LOOP):
+        return ""
+    for marker, name in _JAVA.items():
+        if marker in cmdline:
+            return name
+    if _SPARK in cmdline:
+        return "spark"
+    if "-m" in cmdline[:-1]:
+        return cmdline[list(cmdline).index("-m") + 1]
+    if "postgres" in text:
+        return "postgres"
+    return cmdline[0].rsplit("/", 1)[-1] if cmdline else "other"

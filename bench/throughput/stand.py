@@ -1,0 +1,141 @@
+"""The servers, the images in the object store, and arms that are started on them one after the other."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import itertools
+import secrets
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+
+from bench.arms import load_arm
+from bench.config import HarnessConfig
+from bench.images import Dataset
+from bench.limit.staged import material, stage
+from bench.limit.worker import Material
+from bench.services.stack import Endpoints, ServiceStack, start_gss
+from bench.throughput.processes import process_name
+from signals.architecture import MediaEvent, Pipeline, RunContext
+from signals.catalog import Catalog
+from signals.process import ProcessGroup
+
+Progress = Callable[[str], None]
+DAY_SECONDS = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class StartedArm:
+    """An arm that takes arrivals, and its context."""
+
+    arm: Pipeline
+    context: RunContext
+
+
+@dataclass(frozen=True, slots=True)
+class Stand:
+    """Servers that are up, with the images of ``dataset`` in the object store at ``keys``."""
+
+    config: HarnessConfig
+    dataset: Dataset
+    folder: Path
+    endpoints: Endpoints
+    keys: tuple[str, ...]
+    pipeline: str
+    galaxy: str
+    _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
+
+    @property
+    def s3_processes(self) -> list[int]:
+        """Process ids of the object store, none where it is an external one."""
+        children = psutil.Process().children(recursive=True)
+        return [child.pid for child in children if process_name(child.cmdline()) == "s3proxy"]
+
+    def material(self, model_dir: Path) -> Material:
+        """What a bare loop over the same objects works on."""
+        return material(self.config, self.dataset, model_dir, self.endpoints.s3, self.keys)
+
+    def event(self, number: int, scheduled_ns: int) -> MediaEvent:
+        """The arrival of image ``number``."""
+        return MediaEvent(
+            event_id=number,
+            image_signature=self.dataset.images[number].image_signature,
+            pipeline=self.pipeline,
+            galaxy=self.galaxy,
+            day=0,
+            scheduled_ns=scheduled_ns,
+            object_key=self.keys[number],
+        )
+
+    @contextlib.contextmanager
+    def started(self, arm_name: str, model_dir: Path) -> Iterator[StartedArm]:
+        """An arm with stores of its own, warm. Raises an error of the tree."""
+        number = next(self._numbers)
+        run_dir = self.folder / f"{arm_name}-{number}"
+        context = self._context(arm_name, number, run_dir, model_dir)
+        arm = load_arm(arm_name)
+        with ProcessGroup(run_dir / "logs") as group:
+            host, port = start_gss(group, context.arm_dir, context.rpc_token)
+            context = dataclasses.replace(context, gss_host=host, gss_port=port)
+            try:
+                arm.start(context)
+                yield StartedArm(arm, context)
+            finally:
+                arm.stop()
+
+    def _context(self, arm: str, number: int, run_dir: Path, model_dir: Path) -> RunContext:
+        endpoints, inference = self.endpoints, self.config.inference
+        return RunContext(
+            run_id=run_dir.name,
+            arm=arm,
+            replicate=1,
+            namespace=f"lk_{secrets.token_hex(3)}_{number}",
+            run_dir=run_dir,
+            arm_dir=run_dir / "arm",
+            kafka_bootstrap=endpoints.kafka_bootstrap,
+            kafka_options=endpoints.kafka_options,
+            s3=endpoints.s3,
+            postgres_dsn=endpoints.postgres_dsn,
+            metastore_dsn=endpoints.metastore_dsn,
+            jdbc_jar=str(endpoints.jdbc_jar),
+            spark_master=endpoints.spark_master,
+            spark_conf=endpoints.spark_conf,
+            gss_host="",
+            gss_port=0,
+            rpc_token=secrets.token_hex(16),
+            day_seconds=DAY_SECONDS,
+            model_dir=model_dir,
+            catalog_path=self.config.catalog,
+            device=inference.device,
+            workers=inference.workers,
+            max_batch=inference.max_batch,
+            max_batch_wait_seconds=inference.max_batch_wait_seconds,
+        )
+
+
+@contextlib.contextmanager
+def stand(config: HarnessConfig, dataset: Dataset, progress: Progress) -> Iterator[Stand]:
+    """Start the servers and stage the images. Everything is removed at the end, but for the folder of a
+    failure, which is named. Raises ServiceError or MissingRequirement."""
+    folder = Path(tempfile.mkdtemp(prefix="lkbench-throughput-"))
+    namespace = f"lk_{secrets.token_hex(3)}"
+    with (
+        ProcessGroup(folder / "logs") as group,
+        ServiceStack(folder, config, group, namespace=namespace) as stack,
+    ):
+        endpoints = stack.start(progress)
+        progress(f"staging {len(dataset.images)} images")
+        keys = tuple(stage(endpoints.s3, namespace, dataset.images))
+        pipeline = material(config, dataset, Path()).pipeline
+        galaxy = Catalog.load(config.catalog).pipeline(pipeline).galaxy
+        try:
+            yield Stand(config, dataset, folder, endpoints, keys, pipeline, galaxy)
+        except Exception:
+            progress(f"logs are in {folder}")
+            raise
+    shutil.rmtree(folder, ignore_errors=True)
