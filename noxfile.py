@@ -89,6 +89,14 @@ def gpu(session: nox.Session) -> None:
     run(session, "pytest", "tests", "-m", "gpu", *session.posargs)
 
 
+@nox.session
+def throughput(session: nox.Session) -> None:
+    """Each path beside the bare loop. Options after -- go to ``lkbench throughput``."""
+    prepare(session)
+    run(session, "lkbench", "setup")
+    run(session, "lkbench", "throughput", "--latency", *session.posargs)
+
+
 def check_style(session: nox.Session) -> None:
     """Ruff, mypy, import-linter."""
     run(session, "ruff", "check", ".")

@@ -28,6 +28,7 @@ from bench.commands.import_model import import_model
 from bench.commands.limit import limit
 from bench.commands.plan import plan
 from bench.commands.simulate import simulate
+from bench.commands.throughput import throughput
 from bench.config import HarnessConfig
 from bench.display import Display
 from bench.exit_codes import ExitCode, describe
@@ -277,6 +278,7 @@ cli.add_command(generator)
 cli.add_command(cost)
 cli.add_command(import_model)
 cli.add_command(limit)
+cli.add_command(throughput)
 cli.add_command(plan)
 cli.add_command(simulate)
 cli.add_command(tag)

@@ -19,6 +19,7 @@ from thriftpy2.transport import TCyMemoryBuffer
 from signals.errors import RecordError
 from signals.record import MAX_DIMENSIONS, MAX_VALUES_BYTES, SignalRecord
 from signals.thrift_bounds import check_struct
+from signals.thrift_record import PackedLayout
 
 IDL_DIR = Path(__file__).parent / "idl"
 MAX_RECORD_BYTES = MAX_VALUES_BYTES + 4096  # the other fields are short
@@ -55,6 +56,7 @@ _Protobuf = _protobuf_class()
 _Thrift = thriftpy2.load(
     str(IDL_DIR / "signal_record.thrift"), module_name="signal_record_thrift"
 ).SignalRecord
+_thrift_layout = PackedLayout(_Thrift.thrift_spec)
 
 
 def encode_protobuf(record: SignalRecord) -> bytes:
@@ -98,17 +100,15 @@ def read_delimited(stream: BinaryIO, max_bytes: int = MAX_RECORD_BYTES) -> Itera
 
 def encode_thrift(record: SignalRecord) -> bytes:
     """One Thrift struct in the binary protocol."""
-    buffer = TCyMemoryBuffer()
-    protocol = TCyBinaryProtocol(buffer)
-    protocol.write_struct(_Thrift(**{name: getattr(record, name) for name in _FIELDS}))
-    encoded: bytes = buffer.getvalue()
-    return encoded
+    return _thrift_layout.pack(record)
 
 
 def decode_thrift(data: bytes) -> SignalRecord:
     """Inverse of :func:`encode_thrift`. Raises RecordError."""
     if len(data) > MAX_RECORD_BYTES:
         raise RecordError(f"a record has {len(data)} bytes, more than {MAX_RECORD_BYTES}")
+    if (fields := _thrift_layout.parse(data)) is not None:
+        return SignalRecord(**fields)
     check_struct(data, _MAX_ELEMENTS)
     decoded = _Thrift()
     TCyBinaryProtocol(TCyMemoryBuffer(data)).read_struct(decoded)

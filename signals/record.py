@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 from dataclasses import dataclass
@@ -42,10 +43,10 @@ class SignalRecord:
 
     def __post_init__(self) -> None:
         _match(_SIGNATURE, "image_signature", self.image_signature)
-        _match(_NAME, "galaxy", self.galaxy)
-        _match(_NAME, "signal", self.signal)
-        _match(_NAME, "pipeline", self.pipeline)
-        _match(_SHA256, "model_sha256", self.model_sha256)
+        _match_known(_NAME, "galaxy", self.galaxy)
+        _match_known(_NAME, "signal", self.signal)
+        _match_known(_NAME, "pipeline", self.pipeline)
+        _match_known(_SHA256, "model_sha256", self.model_sha256)
         _in_int32("version", self.version)
         _in_int32("day", self.day)
         if not isinstance(self.shape, tuple) or len(self.shape) > MAX_DIMENSIONS:
@@ -98,6 +99,17 @@ class SignalRecord:
 def _match(pattern: re.Pattern[str], field: str, value: object) -> None:
     if not isinstance(value, str) or pattern.fullmatch(value) is None:
         raise RecordError(f"{field} of a signal record is {str(value)[:80]!r}, not {pattern.pattern}")
+
+
+def _match_known(pattern: re.Pattern[str], field: str, value: object) -> None:
+    """For fields that hold the same few values in millions of records."""
+    if not isinstance(value, str) or not _fits(pattern, value):
+        _match(pattern, field, value)
+
+
+@functools.lru_cache(maxsize=4_096)
+def _fits(pattern: re.Pattern[str], value: str) -> bool:
+    return pattern.fullmatch(value) is not None
 
 
 def _in_int32(field: str, value: object) -> None:

@@ -13,6 +13,7 @@ import duckdb
 from bench.limit.loop import BareLoop, Window
 from bench.limit.worker import Work
 from bench.seal import events_path, seal
+from bench.throughput.overhead import Overhead, measure_overhead
 from bench.throughput.processes import ProcessMeter
 from bench.throughput.stand import Progress, Stand, StartedArm
 from signals.errors import PipelineError
@@ -69,9 +70,11 @@ class Drain:
 
 def drain_all(
     stand: Stand, model_dir: Path, loop: BareLoop, *, images: int, paths: Sequence[str], progress: Progress
-) -> list[Drain]:
-    """Drain ``images`` images through each of ``paths``. Raises an error of the tree."""
+) -> tuple[list[Drain], Overhead | None]:
+    """Drain ``images`` images through each of ``paths``; the harness's own cost, where the stream is among
+    them. Raises an error of the tree."""
     found: list[Drain] = []
+    overhead: Overhead | None = None
     if ONLINE in paths or NIGHTLY in paths:
         with stand.started("lambda", model_dir) as started:
             online = _measure(ONLINE, started, loop, lambda: _offer_and_drain(stand, started, images))
@@ -82,13 +85,14 @@ def drain_all(
     if STREAM in paths:
         with stand.started("kappa", model_dir) as started:
             stream = _measure(STREAM, started, loop, lambda: _offer_and_drain(stand, started, images))
+            overhead = measure_overhead(stand, started, images)
         found.append(_result(stream, images))
     for drain in found:
         progress(
             f"{drain.path}: {drain.images_per_second:.1f} images/s, {drain.ratio:.3f} of the bare loop, "
             f"{drain.core_ms_per_image:.2f} core-ms per image"
         )
-    return found
+    return found, overhead
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,14 +54,18 @@ def reencode(batches: Iterator[pa.RecordBatch], *, source: Source) -> Iterator[p
     store, counts = _clients(source)
     for batch in batches:
         for key in batch.column("key").to_pylist():
-            data = store.get(key, MAX_OUTPUT_BYTES)
-            records = list(read_delimited(io.BytesIO(data)))
-            galaxies = [record.galaxy for record in records]
-            structs = [encode_thrift(record) for record in records]
-            yield pa.record_batch(
-                [pa.array(galaxies, pa.string()), pa.array(structs, pa.binary())], schema=THRIFT_SCHEMA
-            )
+            yield thrift_rows(store.get(key, MAX_OUTPUT_BYTES))
     counts.write()
+
+
+def thrift_rows(output: bytes) -> pa.RecordBatch:
+    """One output of step 5, delimited Protobuf -> rows of THRIFT_SCHEMA."""
+    records = list(read_delimited(io.BytesIO(output)))
+    galaxies = [record.galaxy for record in records]
+    structs = [encode_thrift(record) for record in records]
+    return pa.record_batch(
+        [pa.array(galaxies, pa.string()), pa.array(structs, pa.binary())], schema=THRIFT_SCHEMA
+    )
 
 
 def run(night: Night, inputs: Mapping[str, Any]) -> dict[str, Any]:

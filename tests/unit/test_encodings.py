@@ -6,8 +6,11 @@ import struct
 from collections.abc import Callable
 
 import pytest
+import thriftpy2
 from hypothesis import given
 from hypothesis import strategies as st
+from thriftpy2.protocol import TCyBinaryProtocol
+from thriftpy2.transport import TCyMemoryBuffer
 
 from signals.encodings import (
     IDL_DIR,
@@ -32,6 +35,22 @@ both_decoders = pytest.mark.parametrize("decode", [decode_protobuf, decode_thrif
 def test_both_encodings_hold_the_same_content(original: SignalRecord) -> None:
     assert decode_protobuf(encode_protobuf(original)) == original
     assert decode_thrift(encode_thrift(original)) == original
+
+
+@given(records())
+def test_packed_thrift_is_what_the_generic_protocol_writes(original: SignalRecord) -> None:
+    generic = thriftpy2.load(str(IDL_DIR / "signal_record.thrift")).SignalRecord
+    buffer = TCyMemoryBuffer()
+    values = {name: getattr(original, name) for _, name, *_ in generic.thrift_spec.values()}
+    TCyBinaryProtocol(buffer).write_struct(generic(**values))
+
+    assert encode_thrift(original) == buffer.getvalue()
+
+
+def test_thrift_with_a_field_of_a_later_version_is_read_by_the_generic_decoder() -> None:
+    later = encode_thrift(record())[:-1] + struct.pack(">Bhi", 8, 10, 7) + b"\0"
+
+    assert decode_thrift(later) == record()
 
 
 @given(st.lists(records(), max_size=5))

@@ -1,0 +1,91 @@
+"""The targets that the paths are held to, with what was measured."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from bench.throughput.conversions import ConversionSpeed
+from bench.throughput.drains import NIGHTLY, ONLINE, STREAM, Drain
+from bench.throughput.gss import GssSpeed
+from bench.throughput.latency import Latency
+
+RATIO_TARGETS = {NIGHTLY: 0.95, STREAM: 0.93, ONLINE: 0.85}
+PLUMBING_TARGETS_CORE_MS = {NIGHTLY: 0.4, STREAM: 0.7, ONLINE: 1.5}
+HALF_LOAD = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One line of the table. ``measured`` None: this run did not measure it."""
+
+    name: str
+    unit: str
+    comparison: str  # ">=" or "<="
+    limit: float
+    measured: float | None
+
+    @property
+    def met(self) -> bool | None:
+        """None where it was not measured."""
+        if self.measured is None:
+            return None
+        return self.measured >= self.limit if self.comparison == ">=" else self.measured <= self.limit
+
+
+def targets(
+    drains: Sequence[Drain],
+    near_free: Sequence[Drain],
+    gss: GssSpeed | None,
+    conversions: Sequence[ConversionSpeed],
+    latencies: Sequence[Latency],
+    harness_share: float | None,
+) -> list[Target]:
+    """All targets; medians where a path was drained more than once."""
+    return [
+        *(
+            Target(f"{path}: throughput", "of the bare loop", ">=", limit, _median(drains, path, "ratio"))
+            for path, limit in RATIO_TARGETS.items()
+        ),
+        *(
+            Target(
+                f"{path}: plumbing, near-free model",
+                "core-ms per image",
+                "<=",
+                limit,
+                _median(near_free, path, "plumbing_core_ms"),
+            )
+            for path, limit in PLUMBING_TARGETS_CORE_MS.items()
+        ),
+        *_latency_targets(latencies),
+        *_gss_targets(gss),
+        *(
+            Target(f"{item.name}: without Spark's start", "of PyArrow's writing", ">=", 0.5, item.ratio)
+            for item in conversions
+        ),
+        Target("harness: ledger, probe, generator", "of the cores", "<=", 0.02, harness_share),
+    ]
+
+
+def _median(drains: Sequence[Drain], path: str, figure: str) -> float | None:
+    found = [float(getattr(drain, figure)) for drain in drains if drain.path == path]
+    return statistics.median(found) if found else None
+
+
+def _latency_targets(latencies: Sequence[Latency]) -> Iterator[Target]:
+    p50 = p99 = None
+    for latency in latencies:
+        for level in latency.levels:
+            if latency.path == STREAM and level.load == HALF_LOAD:
+                p50 = level.p50_seconds / latency.alone_seconds
+                p99 = level.p99_seconds / latency.alone_seconds
+    yield Target(f"{STREAM}: p50 at half load", "times one image alone", "<=", 1.5, p50)
+    yield Target(f"{STREAM}: p99 at half load", "times one image alone", "<=", 4.0, p99)
+
+
+def _gss_targets(gss: GssSpeed | None) -> Iterator[Target]:
+    rate = gss.multi_get_values_per_second if gss else None
+    yield Target("GSS: multi-get of 5 KB values", "values/s", ">=", 10_000, rate)
+    p99 = gss.single_get_p99_seconds * 1e3 if gss else None
+    yield Target("GSS: single get at 1,000/s, p99", "ms", "<=", 1.0, p99)

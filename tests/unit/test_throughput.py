@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+import pytest
+
+from bench.limit.loop import Window
+from bench.throughput.conversions import ConversionSpeed, measure_conversions
+from bench.throughput.drains import STREAM, Drain
+from bench.throughput.gss import GssSpeed
+from bench.throughput.latency import Latency, Level
+from bench.throughput.overhead import Overhead
+from bench.throughput.processes import ProcessMeter, process_name
+from bench.throughput.targets import targets
+
+BARE = Window(100, 1.0, 100.0, 15.0, 1.0)
+DRAIN = Drain(STREAM, 200, 2.5, {"worker": 15.0, "kafka": 2.0}, 1 << 20, 1600, (BARE, BARE))
+
+
+def test_a_drain_is_compared_with_the_bare_loop_around_it() -> None:
+    assert DRAIN.images_per_second == 80.0
+    assert DRAIN.ratio == 0.8
+    assert DRAIN.core_ms_per_image == 17.0
+    assert DRAIN.plumbing_core_ms == 1.0
+
+
+def test_a_target_is_met_missed_or_not_measured() -> None:
+    latency = Latency(STREAM, 0.010, (Level(0.5, 50.0, 100, 0.014, 0.050),))
+    found = targets(
+        [DRAIN, replace(DRAIN, seconds=2.0)], [], GssSpeed(12e3, 2e-4, 9e-4, 1e3), [], [latency], 0.03
+    )
+    by_name = {target.name: target for target in found}
+    throughput = by_name["kappa_stream: throughput"]
+    assert throughput.measured == pytest.approx(0.9) and throughput.met is False
+    assert by_name["lambda_online: throughput"].met is None
+    assert by_name["kappa_stream: plumbing, near-free model"].met is None
+    assert by_name["kappa_stream: p50 at half load"].met is True
+    assert by_name["kappa_stream: p99 at half load"].met is False
+    assert by_name["GSS: multi-get of 5 KB values"].met is True
+    assert by_name["harness: ledger, probe, generator"].met is False
+
+
+def test_the_harness_share_counts_rows_probe_and_generator() -> None:
+    overhead = Overhead(ledger_us_per_row=5.0, probe_us_per_image=50.0, generator_us_per_image=10.0)
+    assert overhead.share_of_cores(rows_per_image=8, images_per_second=200, cores=2) == pytest.approx(0.01)
+
+
+def test_conversions_of_both_arms_are_found_and_timed() -> None:
+    found = measure_conversions(rows=70)
+    assert [item.name for item in found] == ["kappa_dump", "lambda_steps_6_7"]
+    assert all(isinstance(item, ConversionSpeed) and item.rows_per_second > 0 for item in found)
+
+
+def test_processes_are_named_by_what_they_run() -> None:
+    assert process_name(["java", "-cp", "x", "kafka.Kafka", "server.properties"]) == "kafka"
+    assert process_name(["java", "org.apache.spark.deploy.SparkSubmit", "pyspark-shell"]) == "spark"
+    assert process_name(["/usr/bin/python", "-m", "signals.gss", "--data", "x"]) == "signals.gss"
+    assert process_name(["postgres: checkpointer"]) == "postgres"
+    assert process_name(["python", "-c", "from multiprocessing.spawn import spawn_main"]) == ""
+    assert process_name([]) == "other"
+
+
+def test_the_meter_books_this_process_between_two_times() -> None:
+    with ProcessMeter() as meter:
+        start_ns = time.time_ns()
+        deadline = time.process_time() + 0.15
+        while time.process_time() < deadline:
+            pass
+        end_ns = time.time_ns()
+    used = meter.cpu_seconds(start_ns - 10**9, end_ns + 10**9)
+    assert used["driver"] >= 0.1
+    assert meter.peak_bytes(start_ns - 10**9, end_ns + 10**9) > 1 << 20
