@@ -23,6 +23,7 @@ from rich.console import Console
 from bench.arms import arm_names
 from bench.commands.compare import compare_runs, tag
 from bench.commands.cost import cost
+from bench.commands.gate import gate
 from bench.commands.generator import generator
 from bench.commands.import_model import import_model
 from bench.commands.limit import limit
@@ -276,6 +277,7 @@ def datasets() -> None:
 cli.add_command(compare_runs)
 cli.add_command(generator)
 cli.add_command(cost)
+cli.add_command(gate)
 cli.add_command(import_model)
 cli.add_command(limit)
 cli.add_command(throughput)

@@ -1,0 +1,1 @@
+"""Thresholds on the metrics of a run, and whether they hold."""

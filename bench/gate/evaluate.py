@@ -1,0 +1,151 @@
+"""Whether thresholds hold. What was not measured does not hold, and an INVALID run passes no gate."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from bench.arms import arm_names
+from bench.compare.comparison import Comparison, MetricComparison, Verdict, compare
+from bench.compare.sides import Side
+from bench.compare.texts import change_text, value_text, verdict_text
+from bench.exit_codes import ExitCode
+from bench.gate.threshold import Threshold, known_metrics, parse_threshold
+from signals.errors import ConfigurationError, InvalidRun
+
+
+class Outcome(StrEnum):
+    """How one threshold did."""
+
+    HOLDS = "ok"
+    BREACHED = "BREACHED"
+    REGRESSED = "REGRESSED"
+    NOT_MEASURED = "NOT MEASURED"
+    NOT_DECIDABLE = "NOT DECIDABLE"
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One threshold with what was found. All texts are for people."""
+
+    threshold: Threshold
+    outcome: Outcome
+    actual: str
+    note: str = ""
+
+    @property
+    def limit(self) -> str:
+        """Operator and limit."""
+        threshold = self.threshold
+        if threshold.is_relative:
+            return f"{threshold.operator} {100 * threshold.limit:+.4g} % vs base"
+        return f"{threshold.operator} {value_text(threshold.limit, threshold.definition.unit)}"
+
+
+@dataclass(frozen=True, slots=True)
+class GateReport:
+    """All checks of one gate; ``invalid`` says why no figure counts."""
+
+    head: str
+    checks: tuple[Check, ...]
+    invalid: str = ""
+    comparison: Comparison | None = None
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """The gravest finding first."""
+        outcomes = {check.outcome for check in self.checks}
+        if self.invalid:
+            return ExitCode.INVALID_RUN
+        if outcomes & {Outcome.BREACHED, Outcome.NOT_MEASURED}:
+            return ExitCode.THRESHOLD_BREACHED
+        if Outcome.REGRESSED in outcomes:
+            return ExitCode.REGRESSION
+        if Outcome.NOT_DECIDABLE in outcomes:
+            return ExitCode.NOT_DECIDABLE
+        return ExitCode.OK
+
+
+def run_gate(
+    texts: Sequence[str],
+    head: Side,
+    base: Side | None = None,
+    *,
+    again: Side | None = None,
+    is_paired: bool = False,
+    detect: float,
+) -> GateReport:
+    """Check every threshold on ``head``; those against a base need one.
+
+    Raises ConfigurationError for a threshold that is not understood or lacks a base, UnlikeRuns for a base
+    that differs in more than the code.
+    """
+    measured = head.metric_ids() | (base.metric_ids() if base else {})
+    found = {metric_id: measurement.definition for metric_id, measurement in measured.items()}
+    arms = dict.fromkeys([*arm_names(), *(arm for run in head.runs for arm in run.result["arms"])])
+    thresholds = [parse_threshold(text, known_metrics(found, arms)) for text in texts]
+    if base is None and (relative := [t.text for t in thresholds if t.is_relative]):
+        raise ConfigurationError(f"threshold {relative[0]!r} needs a base: use --base RUN")
+    try:
+        for side in filter(None, (head, base, again)):
+            for run in side.runs:
+                run.require_valid()
+        comparison = compare(base, head, again=again, is_paired=is_paired, detect=detect) if base else None
+    except InvalidRun as error:
+        return GateReport(head.label, (), invalid=str(error))
+    checks = tuple(_check(threshold, head, comparison) for threshold in thresholds)
+    return GateReport(head.label, checks, comparison=comparison)
+
+
+def _check(threshold: Threshold, head: Side, comparison: Comparison | None) -> Check:
+    if threshold.is_relative and comparison is not None:
+        metric = comparison.metrics.get(threshold.metric_id)
+        return _check_change(threshold, metric)
+    readings = [run.metrics.get(threshold.metric_id) for run in head.runs]
+    values = [reading.value for reading in readings if reading is not None and reading.value is not None]
+    if len(values) < len(readings):
+        reasons = (reading.reason if reading else "this run has no such arm or pool" for reading in readings)
+        return Check(threshold, Outcome.NOT_MEASURED, "not measured", next(filter(None, reasons), ""))
+    value = statistics.median(values)
+    outcome = Outcome.HOLDS if threshold.holds(value) else Outcome.BREACHED
+    note = f"median of {len(values)} runs" if len(values) > 1 else ""
+    return Check(threshold, outcome, value_text(value, threshold.definition.unit), note)
+
+
+def _check_change(threshold: Threshold, metric: MetricComparison | None) -> Check:
+    if metric is None or metric.verdict is Verdict.NOT_MEASURED or metric.base is None or metric.head is None:
+        reason = metric.reason if metric is not None else "neither run has it"
+        return Check(threshold, Outcome.NOT_MEASURED, "not measured", reason)
+    effect = metric.effect
+    if effect is None:
+        if metric.verdict is Verdict.NOT_DECIDABLE:
+            return Check(threshold, Outcome.NOT_DECIDABLE, "", metric.reason)
+        holds = threshold.holds(_change(metric.base, metric.head))
+        return Check(threshold, Outcome.HOLDS if holds else Outcome.REGRESSED, _values(metric))
+    actual = f"{_values(metric)}: {change_text(metric)}"
+    if effect.p_value is None:
+        return Check(threshold, Outcome.NOT_DECIDABLE, actual, verdict_text(metric))
+    if threshold.holds(effect.ratio - 1):
+        return Check(threshold, Outcome.HOLDS, actual)
+    if metric.is_significant:
+        return Check(threshold, Outcome.REGRESSED, actual, f"p {effect.p_value:.2g}")
+    seen = (
+        ""
+        if effect.bound is None
+        else f"; with 95 % confidence it is below {100 * (effect.bound[1] - 1):+.1f} %"
+    )
+    return Check(threshold, Outcome.HOLDS, actual, f"the change can't be told from noise{seen}")
+
+
+def _change(base: float, head: float) -> float:
+    if base == 0:
+        return 0.0 if head == 0 else math.inf
+    return head / base - 1
+
+
+def _values(metric: MetricComparison) -> str:
+    unit = metric.definition.unit
+    return f"{value_text(metric.base, unit)} -> {value_text(metric.head, unit)}"
