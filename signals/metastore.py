@@ -43,6 +43,7 @@ def spark_conf(context: RunContext) -> dict[str, str]:
     if host.startswith("/"):
         raise ConfigurationError("the metastore's DSN names a Unix socket; Spark needs a host and a port")
     conf_dir = _write_hive_site(context.arm_dir / "hive-conf", str(dsn.get("password") or ""))
+    spark_event_dir(context).mkdir(parents=True, exist_ok=True)  # Spark refuses to make it
     return {
         "spark.ui.enabled": "false",
         # Spark's own account of its tasks: how long each ran, on how much CPU.
