@@ -18,6 +18,7 @@ from bench.seal import events_path
 from signals.errors import ConfigurationError
 
 SHARED = ("percentiles", "base")  # macros and relations that the queries use
+PARTS = "parts"  # what each wait consists of: takes longer, and few queries need it
 
 
 def sql_text(name: str) -> str:
@@ -48,7 +49,7 @@ class LedgerQuery:
 
 
 @contextmanager
-def open_ledger(run_dir: Path, *, with_base: bool = True) -> Iterator[LedgerQuery]:
+def open_ledger(run_dir: Path, *, with_base: bool = True, with_parts: bool = False) -> Iterator[LedgerQuery]:
     """The ledger of a sealed run: relations ``events``, ``resources`` and, unless told otherwise, those of
     :data:`SHARED`.
 
@@ -66,7 +67,7 @@ def open_ledger(run_dir: Path, *, with_base: bool = True) -> Iterator[LedgerQuer
         _add_resources(connection, run_dir)
         connection.execute(f"CREATE TEMP VIEW images AS {_images(run_dir)}")
         if with_base:
-            for name in SHARED:
+            for name in (*SHARED, PARTS) if with_parts else SHARED:
                 connection.execute(sql_text(name))
         yield LedgerQuery(connection)
 

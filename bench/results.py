@@ -72,6 +72,8 @@ FIGURE_QUERIES = (
     "restarts",
     "recomputed",
     "stages",
+    "stage_parts",
+    "parts_check",
     "nightly_steps",
     "conditions",
     "resources",
@@ -82,7 +84,7 @@ class _Queries:
     """Rows of each shipped query, run once."""
 
     def __init__(self, run_dir: Path) -> None:
-        with open_ledger(run_dir) as query:
+        with open_ledger(run_dir, with_parts=True) as query:
             self._rows = {name: query.rows(name) for name in FIGURE_QUERIES}
 
     def __getitem__(self, name: str) -> Rows:
@@ -107,6 +109,7 @@ def _arm(run_dir: Path, arm: str, replicates: Sequence[int], queries: _Queries) 
     return {
         **_scope(arm, None, queries, list(held.values())),
         "dead_letters": _section("dead_letters", rows=queries.of("dead_letters", arm)),
+        "parts_check": _section("parts_check", rows=queries.of("parts_check", arm)),
         "nightly_steps": _section("nightly_steps", rows=queries.of("nightly_steps", arm)),
         "replicates": {
             str(replicate): _scope(arm, replicate, queries, [held[replicate]]) for replicate in replicates
@@ -137,6 +140,7 @@ def _scope(
         "restarts": _section("restarts", total=sum(row["restarts"] for row in restarts), rows=restarts),
         "recomputed": _section("recomputed", **(recomputed[0] if recomputed else {})),
         "stages": _section("stages", rows=of("stages")),
+        "stage_parts": _section("stage_parts", rows=of("stage_parts")),
     }
 
 

@@ -39,7 +39,7 @@ def verify_run(run_dir: Path) -> list[Check]:
     published = orjson.loads(path.read_bytes())
     recomputed = orjson.loads(orjson.dumps(compute_result(run_dir)))
     replicates = {arm: sorted(map(int, content["replicates"])) for arm, content in recomputed["arms"].items()}
-    checks = [_same_figures(published, recomputed), *_completeness(recomputed)]
+    checks = [_same_figures(published, recomputed), *_completeness(recomputed), *_parts(recomputed)]
     for arm, numbers in replicates.items():
         for replicate in numbers:
             checks.append(_table_matches_ledger(run_dir, arm, replicate))
@@ -94,6 +94,26 @@ def _completeness(result: Mapping[str, Any]) -> Iterator[Check]:
                 f"{figures['batch_keys']} signals, {figures['dead_letter_keys']} dead letters, none lost"
             )
             yield Check(f"completeness {arm}", True, text)
+
+
+def _parts(result: Mapping[str, Any]) -> Iterator[Check]:
+    """Every wait is the sum of its parts, to the nanosecond, and none of it is unaccounted for.
+
+    A process that was killed took its last half second of rows with it: then some of it may be.
+    """
+    for arm, content in result["arms"].items():
+        rows = content["parts_check"]["rows"]
+        waits = sum(row["waits"] for row in rows)
+        faults = {name: sum(row[name] for row in rows) for name in ("uneven", "unrecorded", "broken_stages")}
+        if content["restarts"]["total"]:
+            faults["unrecorded"] = 0
+        texts = {
+            "uneven": "waits are not the sum of their parts",
+            "unrecorded": "waits have time that no row accounts for",
+            "broken_stages": "stages do not begin where the one before ended",
+        }
+        found = "; ".join(f"{faults[name]} {text}" for name, text in texts.items() if faults[name])
+        yield Check(f"parts {arm}", not found, found or f"{waits} waits, each the sum of its parts")
 
 
 def _table_matches_ledger(run_dir: Path, arm: str, replicate: int) -> Check:

@@ -79,7 +79,17 @@ def dump_day(context: RunContext, day: int, midnight_ns: int, ledger: Ledger) ->
                 written = transform(spark, plan, checkpoint, context.warehouse_dir, day, attempt_id)
             with step("dump.swap"):
                 for galaxy, (path, rows) in written.items():
+                    start_ns = time.time_ns()
                     publish_partition(spark.sql, context.namespace, galaxy, day, path, rows)
+                    ledger.record(
+                        Stage.SWAP,
+                        start_ns=start_ns,
+                        end_ns=time.time_ns(),
+                        path="dump",
+                        day=day,
+                        galaxy=galaxy,
+                        detail=str(path),
+                    )
     finally:
         shutil.rmtree(checkpoint, ignore_errors=True)
     return {galaxy: rows for galaxy, (_, rows) in written.items()}

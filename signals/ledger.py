@@ -72,6 +72,7 @@ class Stage(StrEnum):
     AVAILABLE_ONLINE = "available_online"  # start: scheduled, end: fetched through GSS by the consumer
     AVAILABLE_BATCH = "available_batch"  # start: scheduled (by join), end: read from the Hive table
     DEAD_LETTER = "dead_letter"  # detail: reason and message
+    SWAP = "swap"  # one partition is checked and becomes visible; detail: its location
     STEP = "step"  # a nightly or dump step; detail: its name; outcome: ok or error
     DEVICE_PROVISIONED = "device_provisioned"  # start: process launched, end: model loaded and warm
     DEVICE_BUSY = "device_busy"  # one batch inside inference

@@ -5,6 +5,7 @@ A galaxy without new signals gets no partition that day.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -16,6 +17,7 @@ from signals.declaration import for_galaxy
 from signals.encodings import decode_thrift
 from signals.errors import PipelineError
 from signals.hive import HIVE_SCHEMA, partition_dir, publish_partition, verify_partition
+from signals.ledger import Stage
 
 COLUMNS = (
     "image_signature STRING, signal STRING, version INT, pipeline STRING, shape ARRAY<INT>, "
@@ -52,5 +54,15 @@ def run(night: Night, inputs: Mapping[str, Any]) -> dict[str, Any]:
     if images != inputs["images"]:
         raise PipelineError(f"the partitions hold {images:g} images, step 5 counted {inputs['images']}")
     for galaxy, path in paths.items():
+        start_ns = time.time_ns()
         publish_partition(night.spark.sql, night.database, galaxy, night.day, path, rows[galaxy])
+        night.ledger.record(
+            Stage.SWAP,
+            start_ns=start_ns,
+            end_ns=time.time_ns(),
+            path="nightly",
+            day=night.day,
+            galaxy=galaxy,
+            detail=str(path),
+        )
     return {"partitions": {galaxy: str(path) for galaxy, path in paths.items()}, "rows": rows}

@@ -1,0 +1,42 @@
+-- Where the time goes: the parts of every wait, in seconds, in the order in which they come. mean_seconds is
+-- over all images of the consumer, 0 where an image had no such part: means add up to the mean of the whole,
+-- which is row "whole"; medians do not. Warm-up is left out, as in the latency figures.
+WITH counted AS (
+    SELECT w.arm, w.replicate, w.consumer, w.event_id, w.available_ns - w.scheduled_ns AS whole_ns
+    FROM waits w LEFT JOIN warm_ups USING (arm, replicate)
+    WHERE w.consumer = 'batch' OR w.scheduled_ns >= coalesce(warm_ns, 0)
+),
+sizes AS (
+    SELECT arm, replicate, consumer, count(*) AS images, sum(whole_ns) AS whole_ns
+    FROM counted GROUP BY GROUPING SETS ((arm, consumer), (arm, replicate, consumer))
+),
+rows AS (
+    SELECT arm, replicate, consumer, part, ns
+    FROM wait_parts JOIN counted USING (arm, replicate, consumer, event_id)
+    WHERE ns > 0
+    UNION ALL
+    SELECT arm, replicate, consumer, 'whole', whole_ns FROM counted
+),
+parts AS (
+    SELECT
+        arm, replicate, consumer, part,
+        count(*) AS n, sum(ns) AS total_ns, quantile_cont(ns / 1e9, 0.5) AS median_seconds
+    FROM rows
+    GROUP BY GROUPING SETS ((arm, consumer, part), (arm, replicate, consumer, part))
+)
+SELECT
+    p.arm, p.replicate, p.consumer, p.part, p.n, s.images,
+    p.total_ns / 1e9 / s.images AS mean_seconds,
+    p.median_seconds,
+    p.total_ns / s.whole_ns AS share_of_whole
+FROM parts p JOIN sizes s
+    ON s.arm = p.arm AND s.replicate IS NOT DISTINCT FROM p.replicate AND s.consumer = p.consumer
+ORDER BY
+    p.arm, p.replicate NULLS FIRST, p.consumer DESC,
+    coalesce(list_position([
+        'generator', 'wait_for_midnight', 'night_start', 'watermark', 'checkpoint', 'spark_session', 'delta',
+        'enqueue', 'pool', 'earlier_attempts', 'queue', 'lookup', 'fetch', 'decode', 'batch_wait', 'inference',
+        'encode', 'write', 'wait_for_pool', 'protobuf', 'thrift', 'hive', 'transform', 'swap', 'publish',
+        'notice', 'read', 'between_steps', 'unrecorded', 'whole'
+    ], p.part), 0),
+    p.part;
