@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from bench.database import connect, quote
 from bench.image_names import FILE as IMAGE_NAMES_FILE
+from bench.resources.nvml import gpu_file
 from bench.resources.relation import RESOURCES_SCHEMA, resources_path
 from bench.seal import events_path
 from signals.errors import ConfigurationError
@@ -50,8 +51,8 @@ class LedgerQuery:
 
 @contextmanager
 def open_ledger(run_dir: Path, *, with_base: bool = True, with_parts: bool = False) -> Iterator[LedgerQuery]:
-    """The ledger of a sealed run: relations ``events``, ``resources`` and, unless told otherwise, those of
-    :data:`SHARED`.
+    """The ledger of a sealed run: relations ``events``, ``resources``, ``gpu_samples`` and, unless told
+    otherwise, those of :data:`SHARED`.
 
     Relation ``images`` has the name of each image's file, and no row where the run did not keep them.
 
@@ -65,6 +66,7 @@ def open_ledger(run_dir: Path, *, with_base: bool = True, with_parts: bool = Fal
             f"CREATE TEMP VIEW events AS SELECT * FROM read_parquet({quote(str(ledger))})"  # noqa: S608
         )
         _add_resources(connection, run_dir)
+        _add_gpu_samples(connection, run_dir)
         connection.execute(f"CREATE TEMP VIEW images AS {_images(run_dir)}")
         if with_base:
             for name in (*SHARED, PARTS) if with_parts else SHARED:
@@ -90,3 +92,25 @@ def _add_resources(connection: duckdb.DuckDBPyConnection, run_dir: Path) -> None
         )
     else:  # a run of an earlier version
         connection.register("resources", RESOURCES_SCHEMA.empty_table())
+
+
+def _add_gpu_samples(connection: duckdb.DuckDBPyConnection, run_dir: Path) -> None:
+    columns = {
+        "unix_ns": "BIGINT",
+        "index": "INTEGER",
+        "utilisation": "DOUBLE",
+        "memory_bytes": "BIGINT",
+        "power_watts": "DOUBLE",
+        "energy_joules": "DOUBLE",
+        "sm_clock_mhz": "INTEGER",
+        "temperature_celsius": "INTEGER",
+    }
+    if gpu_file(run_dir).is_file():
+        types = ", ".join(f"{name}: '{of}'" for name, of in columns.items())
+        source = (
+            f"read_json({quote(str(gpu_file(run_dir)))}, format = 'newline_delimited', columns = {{{types}}})"
+        )
+        connection.execute(f"CREATE TEMP VIEW gpu_samples AS SELECT * FROM {source}")  # noqa: S608
+    else:
+        names = ", ".join(f"{name} {of}" for name, of in columns.items())
+        connection.execute(f"CREATE TEMP TABLE gpu_samples ({names})")

@@ -7,6 +7,7 @@ import importlib.metadata
 import os
 import platform
 import subprocess
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -15,6 +16,7 @@ import onnxruntime
 import orjson
 import psutil
 
+from bench.resources.nvml import gpus
 from bench.services.jars import KAFKA, S3PROXY
 from bench.services.java import find_java
 from signals.errors import MissingRequirement
@@ -53,6 +55,7 @@ class Manifest:
             "ended": None,
             "error": None,
             "machine": machine(),
+            "gpus": [asdict(gpu) for gpu in gpus()],
             "versions": versions(),
             "commit": commit(),
             **content,

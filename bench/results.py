@@ -77,6 +77,7 @@ FIGURE_QUERIES = (
     "nightly_steps",
     "conditions",
     "resources",
+    "gpu",
 )  # of bench/sql, each run once for a result
 
 
@@ -136,6 +137,7 @@ def _scope(
         "images_per_second": _section("throughput", **_throughput(of("throughput"))),
         "completeness": complete,
         "resources": resources_section(of("resources"), signals=complete["signals"]),
+        "gpu": _section("gpu", rows=of("gpu")),
         "retries": _section("retries", total=sum(row["retries"] for row in retries), rows=retries),
         "restarts": _section("restarts", total=sum(row["restarts"] for row in restarts), rows=restarts),
         "recomputed": _section("recomputed", **(recomputed[0] if recomputed else {})),

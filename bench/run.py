@@ -26,6 +26,7 @@ from bench.load import Load, object_key
 from bench.manifest import Manifest
 from bench.provenance import schedule_fingerprint
 from bench.replicate import Replicate
+from bench.resources.nvml import opened, watched_gpus
 from bench.resources.probe import measured
 from bench.results import write_result
 from bench.seal import seal
@@ -102,7 +103,11 @@ class Run:
             prepared = prepare(self._config, self._display.note)
             model = Model.load(prepared.model_dir)
             manifest.update(model={"name": model.manifest.name, "sha256": model.manifest.sha256})
-            with self._services(needed) as (endpoints, services):
+            with (
+                self._services(needed) as (endpoints, services),
+                opened() as nvml,
+                watched_gpus(self.run_dir, nvml),
+            ):
                 if OBJECT_STORE in needed:
                     self._stage_images(load.dataset, endpoints)
                 for replicate in range(1, settings.replicates + 1):

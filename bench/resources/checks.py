@@ -90,6 +90,7 @@ class _Replicate:
                 reason = self._absent.get(source, "it was not read")
                 yield CrossCheck(source.replace("_", " "), None, f"not compared: {reason}")
         yield from self._devices()
+        yield from self._gpus()
 
     def _kernel(self, reading: Mapping[str, float]) -> Iterator[CrossCheck]:
         """Every child's own usage, added up, against the kernel's sum over all children of the driver."""
@@ -151,6 +152,25 @@ class _Replicate:
             if (waited := 1 - had / busy) > TOLERANCE:
                 detail += f": for {waited:.0%} of its busy time the device waited for one"
             yield CrossCheck(f"busy hours of pool {row['pool']}", True, detail)
+
+    def _gpus(self) -> Iterator[CrossCheck]:
+        """A batch's wall time holds the copies and launches around its kernels, which NVML doesn't count."""
+        devices = self._query.execute(_DEVICES_SQL, self._scope)
+        ledger = sum(row["busy"] for row in devices if row["device"].startswith("cuda"))
+        rows = [row for row in self._query.rows("gpu") if {**row, **self._scope} == row]
+        nvml = sum((row["busy_hours"] or 0.0) * 3600 for row in rows)
+        if not ledger or not rows:
+            return
+        name, detail = (
+            "GPU busy time, by NVML",
+            f"{ledger:.1f} s in batches, NVML saw kernels for {nvml:.1f} s",
+        )
+        if abs(nvml - ledger) <= TOLERANCE * ledger:
+            yield CrossCheck(name, True, detail)
+        elif nvml < ledger:
+            yield CrossCheck(name, True, f"{detail}: the rest are copies and launches around them")
+        else:
+            yield CrossCheck(name, False, f"{detail}: something else ran on the GPU")
 
     def _sum(self, resource: str) -> float:
         return float(self._sums.get(resource, 0.0))
