@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -116,8 +116,12 @@ class GroupLag:
 
     def lag(self) -> int:
         """Messages that the stream job has not acknowledged yet. Raises ServiceError."""
+        return self.behind(self.end_offsets())
+
+    def behind(self, end_offsets: Mapping[int, int]) -> int:
+        """Messages before ``end_offsets`` that are not acknowledged yet. Raises ServiceError."""
         committed = self.committed()
-        return sum(max(0, end - committed[p]) for p, end in self.end_offsets().items())
+        return sum(max(0, end - committed[p]) for p, end in end_offsets.items())
 
     def close(self) -> None:
         """Close the client."""

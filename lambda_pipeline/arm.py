@@ -20,6 +20,7 @@ from signals.topics import create_topics
 
 READY_SECONDS = 300.0
 POLL_SECONDS = 0.05
+DRAIN_POLL_SECONDS = 0.2  # each counts the queue, on the server that hands out the jobs
 CHECK_SECONDS = 1.0
 
 
@@ -80,7 +81,7 @@ class LambdaArm:
                     f"{left} arrivals were not finished after {timeout_seconds:.0f} s; "
                     f"the workers' logs are in {self._context.log_dir}"
                 )
-            time.sleep(POLL_SECONDS)
+            time.sleep(DRAIN_POLL_SECONDS)
 
     def backlog(self) -> int:
         """Arrivals that are neither signals nor dead letters yet."""
