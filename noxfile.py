@@ -90,6 +90,14 @@ def gpu(session: nox.Session) -> None:
 
 
 @nox.session
+def microbench(session: nox.Session) -> None:
+    """Micro-benchmarks. ``-- --benchmark-json FILE`` keeps them, ``--benchmark-compare FILE`` compares."""
+    prepare(session)
+    run(session, "lkbench", "setup")
+    pytest(session, "tests/benchmarks", "--benchmark-columns=median,iqr,ops,rounds", *session.posargs)
+
+
+@nox.session
 def throughput(session: nox.Session) -> None:
     """Each path beside the bare loop. Options after -- go to ``lkbench throughput``."""
     prepare(session)
