@@ -24,6 +24,8 @@ import orjson
 from signals.errors import ServiceError
 from signals.reaping import AccountedPopen, adopt_orphans, reap_orphans
 
+LOOK_SECONDS = 0.5  # between two looks at the children's memory
+
 # Runs in the child before the real program: drop to another user first (a change of credentials clears
 # the death signal), then ask for the signal, then check that the parent did not die in between.
 _SHIM = """
@@ -52,7 +54,7 @@ class Child:
     user: str
     cwd: Path | None
     restart: bool
-    popen: subprocess.Popen[bytes]
+    popen: AccountedPopen
     restarts: int = 0
     expected: bool = field(default=False)  # its end is wanted or was reported
 
@@ -78,6 +80,7 @@ class ProcessGroup:
         self._on_restart = on_restart
         self._children: list[Child] = []
         self._sessions: list[int] = []  # of every process started: each leads one, named by its id
+        self._next_look = 0.0
         adopt_orphans()
         self._lock = threading.RLock()
         self._stopping = False
@@ -188,7 +191,7 @@ class ProcessGroup:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    def _popen(self, child: Child) -> subprocess.Popen[bytes]:
+    def _popen(self, child: Child) -> AccountedPopen:
         with child.log.open("ab") as log:
             try:
                 popen = AccountedPopen(
@@ -214,6 +217,7 @@ class ProcessGroup:
                 # Out of memory or descriptors for now: this thread must live, its death would kill them all.
                 with contextlib.suppress(ServiceError, OSError):
                     self._restart_dead()
+                self._look_at_memory()
                 continue
             if request is None:
                 return
@@ -227,6 +231,14 @@ class ProcessGroup:
                 future.set_result(child)
             except BaseException as error:
                 future.set_exception(error)
+
+    def _look_at_memory(self) -> None:
+        if time.monotonic() < self._next_look:
+            return
+        self._next_look = time.monotonic() + LOOK_SECONDS
+        for child in self.children:
+            if child.popen.returncode is None:
+                child.popen.look()
 
     def _restart_dead(self) -> None:
         with self._lock:
@@ -244,7 +256,7 @@ class ProcessGroup:
                 self._on_restart(child)
 
 
-_NO_PROCESS: subprocess.Popen[bytes] = None  # type: ignore[assignment]  # replaced before a Child is seen
+_NO_PROCESS: AccountedPopen = None  # type: ignore[assignment]  # replaced before a Child is seen
 
 
 class StopSignal(threading.Event):

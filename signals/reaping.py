@@ -17,6 +17,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -36,6 +37,8 @@ class AccountedPopen(subprocess.Popen[bytes]):
     def __init__(self, name: str, *args: Any, **options: Any) -> None:
         self._name = name
         self._reaping = threading.Lock()
+        self._seen_peak_bytes = 0
+        self._inherited_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _MAXRSS_BYTES
         super().__init__(*args, **options)
         _started[self.pid] = name
 
@@ -50,8 +53,20 @@ class AccountedPopen(subprocess.Popen[bytes]):
                 else:
                     if pid:
                         self.returncode = os.waitstatus_to_exitcode(status)
-                        _count(self._name, pid, usage)
+                        _count_cpu(self._name, pid, usage)
+                        self._count_peak(usage)
             return self.returncode
+
+    def look(self) -> None:
+        """Note the peak memory so far. Call it now and then: an ended process no longer has it."""
+        self._seen_peak_bytes = max(self._seen_peak_bytes, peak_bytes(self.pid))
+
+    def _count_peak(self, usage: resource.struct_rusage) -> None:
+        # What wait4 says includes the memory of this process at the fork: it is the child's only beyond that.
+        told = usage.ru_maxrss * _MAXRSS_BYTES
+        peak = told if told > self._inherited_bytes else self._seen_peak_bytes
+        if peak:
+            COUNTERS.add_of(self._name, self.pid, PEAK_MEMORY, peak)
 
     def wait(self, timeout: float | None = None) -> int:
         """See subprocess."""
@@ -61,6 +76,17 @@ class AccountedPopen(subprocess.Popen[bytes]):
                 raise subprocess.TimeoutExpired(self.args, timeout or 0.0)
             time.sleep(POLL_SECONDS)
         return code
+
+
+def peak_bytes(pid: int) -> int:
+    """Largest resident memory of a running process since it was executed; 0 for one that has ended."""
+    with contextlib.suppress(psutil.Error, OSError):
+        if sys.platform != "linux":
+            return int(psutil.Process(pid).memory_info().rss)
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    return 0
 
 
 def adopt_orphans() -> None:
@@ -95,7 +121,8 @@ def _reap(child: psutil.Process, ending: set[int], *, kill: bool) -> bool:
             os.kill(child.pid, signal.SIGKILL)
         pid, _, usage = os.wait4(child.pid, 0 if kill and session in ending else os.WNOHANG)
         if pid:
-            _count(name, pid, usage)
+            _count_cpu(name, pid, usage)
+            COUNTERS.add_of(name, pid, PEAK_MEMORY, usage.ru_maxrss * _MAXRSS_BYTES)
         return session in ending
     return False
 
@@ -107,6 +134,5 @@ def _session(pid: int) -> int:
         return 0
 
 
-def _count(name: str, pid: int, usage: resource.struct_rusage) -> None:
+def _count_cpu(name: str, pid: int, usage: resource.struct_rusage) -> None:
     COUNTERS.add_of(name, pid, CPU_SECONDS, usage.ru_utime + usage.ru_stime)
-    COUNTERS.add_of(name, pid, PEAK_MEMORY, usage.ru_maxrss * _MAXRSS_BYTES)

@@ -78,6 +78,7 @@ class _Replicate:
     def checks(self) -> Iterator[CrossCheck]:
         for source, compare in (
             ("kernel", self._kernel),
+            ("process_tree", self._process_tree),
             ("cgroup", self._cgroup),
             ("s3proxy", self._s3proxy),
             ("kafka", self._kafka),
@@ -98,6 +99,11 @@ class _Replicate:
         yield _compared(
             "CPU of all processes, by the kernel's own sum", counted, reading["children_cpu_seconds"], "s"
         )
+
+    def _process_tree(self, reading: Mapping[str, float]) -> Iterator[CrossCheck]:
+        """Driver, servers and everything that they started, whether it ended or not."""
+        counted = self._query.execute(_ALL_CPU_SQL, self._scope)[0]["value"]
+        yield _compared("CPU of all processes, by the process tree", counted, reading["cpu_seconds"], "s")
 
     def _cgroup(self, reading: Mapping[str, float]) -> Iterator[CrossCheck]:
         """The control group's clock counts everything in it, also what is not of this run."""

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-import resource
 import shutil
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +22,7 @@ from signals.errors import LkbenchError
 from signals.ledger import Ledger
 from signals.metastore import spark_event_dir
 from signals.process import ProcessGroup
+from signals.reaping import peak_bytes
 
 SPARK_TASK_SECONDS = Resource("spark_task", "seconds")
 SPARK_CPU_SECONDS = Resource("spark_task_cpu", "seconds")
@@ -54,7 +53,7 @@ def measured(context: RunContext, services: ProcessGroup, services_dir: Path) ->
         finally:
             _count_servers(before, _servers(services))
             COUNTERS.add(CPU_SECONDS, _own_cpu_seconds() - own_before)
-            COUNTERS.add(PEAK_MEMORY, _own_peak_bytes())
+            COUNTERS.add(PEAK_MEMORY, peak_bytes(os.getpid()))
             _write(context, first, sources.read())
             _count_results(context)
 
@@ -73,7 +72,7 @@ def _servers(services: ProcessGroup) -> dict[int, _Server]:
             process = psutil.Process(child.pid)
             tree = [process, *process.children(recursive=True)]
             found[child.pid] = _Server(
-                child.name, sum(map(_tree_seconds, tree)), max(map(_peak_bytes, tree), default=0)
+                child.name, sum(map(_tree_seconds, tree)), max((peak_bytes(of.pid) for of in tree), default=0)
             )
     return found
 
@@ -84,16 +83,6 @@ def _tree_seconds(process: psutil.Process) -> float:
         times = process.cpu_times()
         return float(times.user + times.system + times.children_user + times.children_system)
     return 0.0
-
-
-def _peak_bytes(process: psutil.Process) -> int:
-    with contextlib.suppress(psutil.Error, OSError):
-        if sys.platform == "linux":
-            for line in Path(f"/proc/{process.pid}/status").read_text().splitlines():
-                if line.startswith("VmHWM:"):
-                    return int(line.split()[1]) * 1024
-        return int(process.memory_info().rss)
-    return 0
 
 
 def _count_servers(before: Mapping[int, _Server], after: Mapping[int, _Server]) -> None:
@@ -125,8 +114,3 @@ def _write(context: RunContext, first: Readings, last: Readings) -> None:
 def _own_cpu_seconds() -> float:
     times = os.times()
     return times.user + times.system
-
-
-def _own_peak_bytes() -> int:
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024

@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 import psycopg
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
+from bench.machine_watch import sample
 from bench.services.s3proxy import request_log
 from signals.architecture import RunContext
 
@@ -61,6 +62,7 @@ class Sources:
         absent: dict[str, str] = {}
         for name, read in (
             ("kernel", _kernel),
+            ("process_tree", _process_tree),
             ("cgroup", _cgroup),
             ("s3proxy", self._s3proxy),
             ("kafka", self._kafka),
@@ -121,6 +123,11 @@ class Sources:
 def _kernel() -> Reading:
     children = resource.getrusage(resource.RUSAGE_CHILDREN)
     return {"children_cpu_seconds": children.ru_utime + children.ru_stime}
+
+
+def _process_tree() -> Reading:
+    """CPU of this process and of all its descendants, those included that have ended, from ``/proc``."""
+    return {"cpu_seconds": sample().own_seconds}
 
 
 def _cgroup() -> Reading:
