@@ -108,9 +108,13 @@ def cli() -> None:
 )
 @click.option(
     "--rate",
-    default=DEFAULTS.rate_per_second,
-    show_default=True,
-    help="Mean arrivals per second.",
+    type=float,
+    help="Mean arrivals per second. [default: 20, or that of a trace at real speed]",
+)
+@click.option(
+    "--load",
+    type=float,
+    help="In place of --rate: a share of the inference capacity, which is measured when the run starts.",
 )
 @click.option("--replicates", default=DEFAULTS.replicates, show_default=True, help="Repeats of each arm.")
 @click.option(
@@ -130,7 +134,8 @@ def run(
     seed: int,
     days: int,
     day_seconds: float | None,
-    rate: float,
+    rate: float | None,
+    load: float | None,
     replicates: int,
     arms: str,
     drain_timeout: float,
@@ -144,6 +149,7 @@ def run(
       lkbench run                                 the shipped crops, one compressed day of 30 s
       lkbench run --images ~/photos               every image of a folder
       lkbench run --days 2 --day 1m --rate 40     two longer, busier days
+      lkbench run --load 0.5                      half of what this machine can infer
     """
     settings = RunSettings(
         images=images,
@@ -152,6 +158,7 @@ def run(
         days=days,
         day_seconds=day_seconds,
         rate_per_second=rate,
+        load_share=load,
         replicates=replicates,
         arms=tuple(name.strip() for name in arms.split(",") if name.strip()),
         output=output,

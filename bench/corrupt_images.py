@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import struct
 import zlib
@@ -16,6 +17,7 @@ from skimage.data import data_dir
 _PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 _BOMB_SIDE_PX = 40_000  # 1.6 billion gray pixels in about 2 MB
 _HIDDEN_BOMB_BYTES = 1 << 30
+_LARGEST_POISON_BYTES = 1 << 19  # many of them are staged, so none that is made to be large
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,34 @@ def corrupt_images() -> tuple[CorruptImage, ...]:
         CorruptImage("photo.webp", _encode(_photo(11), "WEBP"), ""),
         CorruptImage("more_data_than_pixels.png", _hidden_bomb(), ""),
     )
+
+
+@functools.cache
+def _broken() -> tuple[CorruptImage, ...]:
+    """The samples that end as dead letters and that a mark can tell apart; none is empty, none is large."""
+    samples = (sample for sample in corrupt_images() if sample.reason)
+    return tuple(sample for sample in samples if 0 < len(sample.data) <= _LARGEST_POISON_BYTES)
+
+
+def poison_image(number: int) -> CorruptImage:
+    """Broken file ``number`` of endlessly many, all different, the same bytes at every call."""
+    sample = _broken()[number % len(_broken())]
+    return CorruptImage(f"{number:05}_{sample.name}", _marked(sample.data, number), sample.reason)
+
+
+def _marked(data: bytes, number: int) -> bytes:
+    """The same kind of file with ``number`` in it, where the reasons to refuse it are not touched."""
+    mark = f"poison {number}".encode()
+    if data.startswith(_PNG_MAGIC):
+        after_header = len(_PNG_MAGIC) + 25  # IHDR: 12 bytes of frame, 13 of content
+        return data[:after_header] + _chunk(b"tEXt", b"Comment\0" + mark) + data[after_header:]
+    if data.startswith(b"\xff\xd8\xff"):
+        return data[:2] + b"\xff\xfe" + struct.pack(">H", 2 + len(mark)) + mark + data[2:]
+    if data.startswith(b"RIFF"):
+        padded = mark + b"\0" * (len(mark) % 2)
+        chunks = data[8:] + b"XMRK" + struct.pack("<I", len(mark)) + padded
+        return b"RIFF" + struct.pack("<I", len(chunks)) + chunks
+    return data + mark
 
 
 def _photo(number: int) -> Image.Image:

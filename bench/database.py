@@ -25,3 +25,8 @@ def connect() -> Iterator[duckdb.DuckDBPyConnection]:
 def quote(text: str) -> str:
     """A SQL string literal, for the places where a parameter can't stand (a view's definition)."""
     return "'" + text.replace("'", "''") + "'"
+
+
+def identifier(name: str) -> str:
+    """A quoted SQL identifier, for the name of a user's column."""
+    return '"' + name.replace('"', '""') + '"'

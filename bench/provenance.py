@@ -21,6 +21,10 @@ _COPIED = (
     "schedule_sha256",
     "days",
     "rate_per_second",
+    "load_share",
+    "capacity",
+    "late",
+    "poisoned_images",
     "arrivals",
     "distinct_images",
     "device",
@@ -42,9 +46,9 @@ def provenance(manifest: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def schedule_fingerprint(schedule: Schedule, dataset: Dataset) -> str:
-    """sha256 of what is offered: when, which image, through which pipeline."""
+    """sha256 of what is offered: when, how late, which image, through which pipeline."""
     digest = hashlib.sha256(repr((schedule.day_seconds, schedule.pipelines)).encode())
-    for column in (schedule.offset_ns, schedule.day, schedule.image, schedule.pipeline):
+    for column in (schedule.offset_ns, schedule.lateness_ns, schedule.day, schedule.image, schedule.pipeline):
         digest.update(column.tobytes())
     for image in dataset.images:
         digest.update(image.image_signature.encode())

@@ -18,13 +18,14 @@ from pathlib import Path
 from typing import Any
 
 from bench.arms import load_arm
+from bench.capacity import Capacity, measure_capacity
 from bench.config import HarnessConfig
 from bench.display import Display
 from bench.image_names import write_image_names
 from bench.images import Dataset, DatasetImage, load_dataset
-from bench.load import Load, object_key
+from bench.load import Load, object_key, write_schedule
+from bench.load_plan import LoadPlan, offered
 from bench.manifest import Manifest
-from bench.provenance import schedule_fingerprint
 from bench.replicate import Replicate
 from bench.resources.nvml import opened, watched_gpus
 from bench.resources.probe import measured
@@ -34,7 +35,7 @@ from bench.services.needs import OBJECT_STORE, servers_needed
 from bench.services.stack import Endpoints, ServiceStack
 from bench.setup import prepare
 from bench.watch import watched
-from bench.workload import Workload, make_schedule
+from bench.workload import Workload, read_trace
 from signals.architecture import Pipeline, RunContext
 from signals.catalog import Catalog
 from signals.errors import ConfigurationError, LkbenchError, MissingRequirement
@@ -46,7 +47,6 @@ from signals.process import ProcessGroup
 NEARLY_FULL_BYTES = 32 * 1024**2
 STAGING_THREADS = 8
 MIN_FREE_DISK_BYTES = 2 * 1024**3
-SHORTEST_DAY_SECONDS = 10.0
 UNUSABLE_IN_PATHS = frozenset("[]{}*?:'\"\\")
 
 
@@ -59,7 +59,8 @@ class RunSettings:
     seed: int = 1
     days: int = 1
     day_seconds: float | None = None
-    rate_per_second: float = 20.0
+    rate_per_second: float | None = None
+    load_share: float | None = None  # of the inference capacity, in place of a rate
     replicates: int = 1
     arms: tuple[str, ...] = ("lambda", "kappa")
     output: Path = Path("runs")
@@ -79,7 +80,9 @@ class Run:
         display: Display,
         load: Callable[[str], Pipeline] = load_arm,
     ) -> None:
-        self._settings, self._config, self._display, self._load_arm = settings, config, display, load
+        self._settings, self._display, self._load_arm = settings, display, load
+        self._workload = Workload.load(settings.workload)
+        self._config = dataclasses.replace(config, catalog=config.catalog or self._workload.catalog)
         self._token = secrets.token_hex(3)
         run_id = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{self._token}"
         self.run_dir = (settings.output / run_id).resolve()
@@ -95,14 +98,20 @@ class Run:
         # An unknown arm fails before anything starts.
         arms = {name: self._load_arm(name) for name in settings.arms}
         needed = servers_needed(arms.values())
-        load = self._load()
+        plan = self._plan()
+        # What can't work fails before a folder is made, where that can be known without the capacity.
+        load = plan.load(settings.rate_per_second) if settings.load_share is None else None
         self._make_folder()
-        manifest = Manifest(self.run_dir, self._inputs(load))
-        write_image_names(self.run_dir, load.dataset.images)
+        manifest = Manifest(self.run_dir, self._inputs() | (offered(load, None) if load else {}))
         try:
             prepared = prepare(self._config, self._display.note)
             model = Model.load(prepared.model_dir)
             manifest.update(model={"name": model.manifest.name, "sha256": model.manifest.sha256})
+            capacity = self._capacity(plan, prepared.model_dir, needed)
+            load = load or plan.load(self._rate_per_second(capacity))
+            manifest.update(**offered(load, capacity))
+            write_image_names(self.run_dir, load.dataset.images)
+            write_schedule(self.run_dir, load)
             with (
                 self._services(needed) as (endpoints, services),
                 opened() as nvml,
@@ -155,41 +164,42 @@ class Run:
         with contextlib.suppress(OSError):
             manifest.end(status, error)
 
-    def _load(self) -> Load:
+    def _plan(self) -> LoadPlan:
         settings = self._settings
-        catalog = Catalog.load(self._config.catalog)
-        workload = Workload.load(settings.workload)
-        workload.check_against(catalog)
-        if not 0 < settings.rate_per_second < math.inf or settings.days < 1 or settings.replicates < 1:
-            raise ConfigurationError("--rate, --days and --replicates must be above 0")
+        rates = [rate for rate in (settings.rate_per_second, settings.load_share) if rate is not None]
+        if len(rates) > 1:
+            raise ConfigurationError("--rate and --load both set the rate: give one of them")
+        if not all(0 < rate < math.inf for rate in rates) or settings.days < 1 or settings.replicates < 1:
+            raise ConfigurationError("--rate, --load, --days and --replicates must be above 0")
         if not settings.arms or len(set(settings.arms)) != len(settings.arms):
             raise ConfigurationError("--arms names each arm once, and at least one")
-        dataset = load_dataset(settings.images, self._display.note)
-        new_share = 1.0 - workload.repeat_share
-        day_seconds = settings.day_seconds
-        if dataset.is_shipped:
-            # As many images as the days take at this rate.
-            day_seconds = day_seconds or 30.0
-            wanted = max(1, round(settings.rate_per_second * day_seconds * settings.days * new_share))
-            if wanted > len(dataset.images):
-                raise ConfigurationError(
-                    f"this run needs {wanted} distinct images, data set {settings.images} has "
-                    f"{len(dataset.images)}: lower --rate, --day or --days"
-                )
-            dataset = dataclasses.replace(dataset, images=dataset.images[:wanted])
-        else:
-            # A user's own images: every one of them arrives, and the day is as long as that takes.
-            arrivals = len(dataset.images) / new_share
-            fitting = arrivals / (settings.rate_per_second * settings.days)
-            day_seconds = day_seconds or max(SHORTEST_DAY_SECONDS, fitting)
-        schedule = make_schedule(
-            workload,
+        trace = read_trace(self._workload.trace) if self._workload.trace else None
+        catalog = Catalog.load(self._config.catalog)
+        self._workload.check_against(catalog, trace.pipelines if trace else ())
+        return LoadPlan(
+            workload=self._workload,
+            dataset=load_dataset(settings.images, self._display.note),
+            catalog=catalog,
+            trace=trace,
             seed=settings.seed,
-            distinct_images=len(dataset.images),
             days=settings.days,
-            day_seconds=day_seconds,
+            day_seconds=settings.day_seconds,
+            namespace=self._namespace,
         )
-        return Load(schedule=schedule, dataset=dataset, catalog=catalog, namespace=self._namespace)
+
+    def _rate_per_second(self, capacity: Capacity | None) -> float | None:
+        share = self._settings.load_share
+        if share is None or capacity is None:
+            return self._settings.rate_per_second
+        return share * capacity.images_per_second
+
+    def _capacity(self, plan: LoadPlan, model_dir: Path, needed: frozenset[str]) -> Capacity | None:
+        if self._settings.load_share is None and OBJECT_STORE not in needed:
+            return None  # none of the arms reads an image
+        self._display.note("measuring the inference capacity of this machine")
+        capacity = measure_capacity(self._config, plan.dataset, model_dir)
+        self._display.note(f"inference capacity: {capacity.images_per_second:.1f} images/s")
+        return capacity
 
     def _make_folder(self) -> None:
         if unusable := sorted(set(str(self.run_dir)) & UNUSABLE_IN_PATHS):
@@ -209,21 +219,14 @@ class Run:
                 f"{MIN_FREE_DISK_BYTES / 1024**3:.0f}; free some space or use --output"
             )
 
-    def _inputs(self, load: Load) -> dict[str, Any]:
+    def _inputs(self) -> dict[str, Any]:
         settings = self._settings
         return {
             "seed": settings.seed,
             "arms": list(settings.arms),
             "replicates": settings.replicates,
-            "days": load.schedule.days,
-            "day_seconds": load.schedule.day_seconds,
-            "compression": 86_400 / load.schedule.day_seconds,
-            "arrivals": len(load.schedule),
-            "distinct_images": len(load.dataset.images),
-            "rate_per_second": len(load.schedule) / (load.schedule.day_seconds * settings.days),
             "workload": settings.workload,
             "dataset": settings.images,
-            "schedule_sha256": schedule_fingerprint(load.schedule, load.dataset),
             "config": self._config.public(),
             "device": self._config.inference.device,
             "workers": self._config.inference.workers,

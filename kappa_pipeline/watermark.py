@@ -1,5 +1,8 @@
 """The stream's watermark: per partition, the event time up to which everything is acknowledged.
 
+Event time is the moment at which an image arrived, which also decides its partition: what arrives after
+midnight belongs to the next day, however old it is, so nothing is ever too late (docs/workloads.md).
+
 A partition's messages are produced in the order of their event times. So when a message is acknowledged,
 and with it all before it, no earlier event of that partition is still open. Heartbeats advance the
 watermark of partitions that have no images; the stream publishes a heartbeat's watermark *before* it

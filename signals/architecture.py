@@ -18,16 +18,17 @@ import orjson
 
 @dataclass(frozen=True, slots=True)
 class MediaEvent:
-    """One image has arrived (or, with ``kind="heartbeat"``, event time has advanced to ``scheduled_ns``)."""
+    """One image has arrived (or, with ``kind="heartbeat"``, the stream's time is now ``scheduled_ns``)."""
 
     event_id: int
     image_signature: str
     pipeline: str
     galaxy: str
     day: int
-    scheduled_ns: int  # Unix time in ns at which the schedule says that it arrives; its event time
+    scheduled_ns: int  # Unix time in ns at which the schedule says that it arrives
     object_key: str
     kind: Literal["media", "heartbeat"] = "media"
+    lateness_ns: int = 0  # it happened this long before it arrived; says nothing about its partition
 
     def to_bytes(self) -> bytes:
         """JSON, as it travels through Kafka and PinLater."""

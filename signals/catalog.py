@@ -86,6 +86,17 @@ class Catalog:
         raise ConfigurationError(f"there is no galaxy {galaxy!r}; the catalog has {', '.join(self.galaxies)}")
 
 
+def shipped_catalog(name: str) -> Path:
+    """The file of a catalog that ships beside the default one, by name. Raises ConfigurationError."""
+    files = {path.stem.removeprefix("catalog-"): path for path in _SHIPPED.parent.glob("catalog-*.toml")}
+    try:
+        return files[name]
+    except KeyError:
+        raise ConfigurationError(
+            f"no catalog is called {name!r}; there are {', '.join(sorted(files))}; or give a .toml file"
+        ) from None
+
+
 def _parse(raw: dict[str, Any]) -> Catalog:
     _check_keys(raw, {"pipelines"}, "at the top level")
     if not isinstance(raw["pipelines"], dict) or not raw["pipelines"]:
