@@ -9,10 +9,11 @@ from typing import Any
 
 import click
 import orjson
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from bench.commands.results_console import results_console
 from bench.cost.focus import focus_table, write_focus
 from bench.cost.ledger_cost import Total
 from bench.cost.measured_inputs import coefficients_toml, device_toml, measured_coefficients
@@ -75,7 +76,7 @@ def cost(
     if as_json:
         click.echo(orjson.dumps(_document(costs, book), option=orjson.OPT_INDENT_2).decode())
     else:
-        Console().print(_tables(costs, book))
+        results_console().print(_tables(costs, book))
     if focus is not None:
         start = datetime.fromisoformat(read_manifest(run_dir)["started"]).astimezone(UTC)
         write_focus(focus_table({arm: of.report for arm, of in costs.items()}, book, start=start), focus)

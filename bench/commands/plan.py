@@ -10,9 +10,9 @@ from typing import Any
 
 import click
 import orjson
-from rich.console import Console
 
 from bench.commands.plan_tables import plan_report, scales_table
+from bench.commands.results_console import results_console
 from bench.cost.decision_figure import draw_decision_map
 from bench.cost.decision_map import MapAxis
 from bench.cost.focus import focus_table, write_focus
@@ -203,7 +203,7 @@ def plan(
         document = plan_document(made, swings, at_scales)
         click.echo(orjson.dumps(document, option=orjson.OPT_INDENT_2).decode())
     else:
-        console = Console(soft_wrap=False)
+        console = results_console()
         console.print(plan_report(made, swings))
         if at_scales:
             console.print(scales_table(at_scales))

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import click
 import orjson
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from bench.commands.results_console import results_console
 from bench.cost.replay import Comparison, Run, replay
 from bench.exit_codes import ExitCode
 from bench.run_folder import find_run
@@ -35,7 +35,7 @@ def simulate(run: str, against: str, seed: int, output: Path, as_json: bool) -> 
         document = [{**asdict(row), "error": row.error, "ok": row.ok} for row in rows]
         click.echo(orjson.dumps(document, option=orjson.OPT_INDENT_2).decode())
     else:
-        Console().print(_table(rows))
+        results_console().print(_table(rows))
     if not all(row.ok for row in rows):
         sys.exit(ExitCode.VERIFICATION_FAILED)
 
@@ -44,11 +44,12 @@ def _table(rows: list[Comparison]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold", show_edge=False)
     for name in ("arm", "figure"):
         table.add_column(name, no_wrap=True)
-    for name in ("predicted", "measured", "error", "within", ""):
-        table.add_column(name, justify="right")
+    for name in ("predicted", "measured", "unit", "error", "within", ""):
+        table.add_column(name, justify="right", no_wrap=True)
     for row in rows:
-        verdict = Text("ok", "green") if row.ok else Text("OUTSIDE", "bold red")
-        values = [f"{value:,.4g} {row.unit}" for value in (row.predicted, row.measured)]
-        cells = [f"{row.error:+.1%}", f"{row.tolerance:.0%}"]
-        table.add_row(row.arm, row.figure, *values, *cells, verdict)
+        judged = row.tolerance is not None
+        verdict = Text("ok" if judged else "", "green") if row.ok else Text("OUTSIDE", "bold red")
+        values = [f"{value:,.4g}" for value in (row.predicted, row.measured)]
+        cells = [f"{row.error:+.1%}", f"{row.tolerance:.0%}" if row.tolerance is not None else ""]
+        table.add_row(row.arm, row.figure, *values, row.unit, *cells, verdict)
     return table
