@@ -6,15 +6,13 @@ that no curve is told by its colour alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from pathlib import Path
-from typing import Any
 
-from bench.ledger_query import open_ledger
+from bench.ledger_query import LedgerQuery, open_ledger
+from bench.statistics.availability import curves_of
 
-QUERY = "availability"
 COLOURS = ("#d55e00", "#0072b2", "#009e73", "#cc79a7")
 DASHES = {"online": "", "batch": "7 4"}
 SHORTEST_SECONDS = 1e-4  # a logarithmic axis has no zero
@@ -29,6 +27,8 @@ class Curve:
     colour: int  # position in COLOURS
     seconds: tuple[float, ...]
     fractions: tuple[float, ...]
+    band: tuple[tuple[float, ...], tuple[float, ...]] | None = None  # 95 %, pointwise
+    band_reason: str = ""  # why there is none
 
     def points(self, end_seconds: float) -> Iterator[tuple[float, float]]:
         """The steps to draw: from 0 at the first moment, and on to the edge where images stay away."""
@@ -60,24 +60,23 @@ class Label:
 def load_curves(run_dir: Path, arms: Sequence[str]) -> list[Curve]:
     """The curves of a run folder."""
     with open_ledger(run_dir) as ledger:
-        return availability_curves(ledger.rows(QUERY), arms)
+        return availability_curves(ledger, arms)
 
 
-def availability_curves(rows: Iterable[Mapping[str, Any]], arms: Sequence[str]) -> list[Curve]:
-    """One curve per arm and consumer that has any available key, from the rows of the query."""
-    curves = []
-    for (arm, consumer), points in groupby(rows, key=lambda row: (row["arm"], row["consumer"])):
-        of_curve = list(points)
-        curves.append(
-            Curve(
-                arm=arm,
-                consumer=consumer,
-                colour=arms.index(arm) % len(COLOURS),
-                seconds=tuple(max(row["seconds"], SHORTEST_SECONDS) for row in of_curve),
-                fractions=tuple(row["fraction"] for row in of_curve),
-            )
+def availability_curves(ledger: LedgerQuery, arms: Sequence[str]) -> list[Curve]:
+    """One curve per arm and consumer that has any available key; ``arms`` gives each its colour."""
+    return [
+        Curve(
+            arm=curve.arm,
+            consumer=curve.consumer,
+            colour=arms.index(curve.arm) % len(COLOURS),
+            seconds=tuple(max(seconds, SHORTEST_SECONDS) for seconds in curve.seconds),
+            fractions=curve.share,
+            band=None if curve.low is None or curve.high is None else (curve.low, curve.high),
+            band_reason=curve.band_reason,
         )
-    return curves
+        for curve in curves_of(ledger)
+    ]
 
 
 def place_labels(curves: Sequence[Curve]) -> list[Label]:

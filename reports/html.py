@@ -16,10 +16,11 @@ from markupsafe import Markup
 from bench.durations import duration_text
 from bench.image_names import FILE as IMAGE_NAMES_FILE
 from bench.image_names import printable
-from bench.ledger_query import open_ledger, sql_text
+from bench.ledger_query import SHARED, open_ledger, sql_text
 from bench.manifest import read_manifest
+from bench.metrics import measure
 from bench.results import FIGURE_QUERIES
-from reports.curves import availability_curves
+from reports.curves import Curve, availability_curves
 from reports.lives import lives
 from reports.located import Figure, Located, figures
 from reports.plot import Plot, Series, marker
@@ -30,8 +31,8 @@ from reports.saved_plan import SavedPlan, saved_plan
 from reports.summary import hours_text, reasons, summary_rows
 from signals.errors import ConfigurationError
 
-PAGE_QUERIES = ("availability", "percentile_curve", "over_time", "lives")
-QUERIES = ("base", *FIGURE_QUERIES, *PAGE_QUERIES)
+PAGE_QUERIES = ("percentile_curve", "over_time", "lives")
+QUERIES = (*SHARED, *FIGURE_QUERIES, "survival", *PAGE_QUERIES)
 MOST_LISTED_FIGURES = 5000  # more of them (many replicates) are left to result.json
 SECTIONS = (
     ("comparison", "Comparison"),
@@ -80,6 +81,7 @@ def render(result: dict[str, Any], manifest: Mapping[str, Any], run_dir: Path) -
     plan = saved_plan(run_dir)
     with open_ledger(run_dir) as ledger:
         found = {name: ledger.rows(name) for name in PAGE_QUERIES}
+        curves = availability_curves(ledger, arms)
     listed = list(figures(Located(result)))
     assets = Assets.load()
     return (
@@ -92,16 +94,19 @@ def render(result: dict[str, Any], manifest: Mapping[str, Any], run_dir: Path) -
             summary=rows,
             missing=reasons(rows),
             summary_queries=dict.fromkeys(row.query for row in rows if row.query),
-            plots=_plots(found, arms, _freshness_seconds(manifest, plan)),
+            plots=_plots(found, curves, arms, _freshness_seconds(manifest, plan)),
+            bandless=sorted({curve.band_reason for curve in curves if curve.band_reason}),
             lives=lives(found["lives"]),
             longest_allocated=_longest_allocated(result),
             night_end=_night_end(result),
             plan=plan,
             environment=environment_rows(manifest),
             config=orjson.dumps(manifest.get("config"), option=orjson.OPT_INDENT_2, default=str).decode(),
+            metrics=measure(result),
             figures=_listed(listed),
             queries={name: sql_text(name) for name in QUERIES},
             sections=[(anchor, text) for anchor, text in SECTIONS if anchor != "plan" or plan],
+            shared=SHARED,
             raw_data={name: text for name, text in RAW_DATA.items() if (run_dir / name).exists()},
             # Our own files; their hashes are what the policy allows.
             style=Markup(assets.style),  # noqa: S704
@@ -112,10 +117,13 @@ def render(result: dict[str, Any], manifest: Mapping[str, Any], run_dir: Path) -
 
 
 def _plots(
-    found: Mapping[str, list[dict[str, Any]]], arms: list[str], freshness_seconds: float | None
+    found: Mapping[str, list[dict[str, Any]]],
+    curves: list[Curve],
+    arms: list[str],
+    freshness_seconds: float | None,
 ) -> dict[str, Plot]:
     plots = (
-        availability_plot(availability_curves(found["availability"], arms), freshness_seconds),
+        availability_plot(curves, freshness_seconds),
         percentile_plot(found["percentile_curve"], arms),
         latency_plot(found["over_time"], arms),
         backlog_plot(found["over_time"], arms),
@@ -165,6 +173,7 @@ def _environment() -> Environment:
         count=lambda located: _figure(located, "{:,}".format),
         number=lambda located: _figure(located, "{:.4g}".format),
         cosine=lambda located: _figure(located, "{:.7f}".format),
+        digits=lambda value: f"{value:.6g}" if isinstance(value, float) else f"{value:,}",
         styles=_styles,
     )
     environment.globals.update(
@@ -192,7 +201,9 @@ def _styles(series: Iterable[Series]) -> dict[str, str]:
 def _glue(text: str) -> str:
     """Keep a number and its unit on one line; what follows a comma or a bracket may go to the next."""
     glued = text.replace(" ", "\N{NO-BREAK SPACE}")
-    return glued.replace("\N{NO-BREAK SPACE}(", " (").replace(",\N{NO-BREAK SPACE}", ", ")
+    for bracket in "([":
+        glued = glued.replace(f"\N{NO-BREAK SPACE}{bracket}", f" {bracket}")
+    return glued.replace(",\N{NO-BREAK SPACE}", ", ").replace("-", "\N{NON-BREAKING HYPHEN}")
 
 
 def _group_in_order(rows: Iterable[Any], *names: str) -> list[tuple[Any, list[Any]]]:

@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Literal
 
 from reports.scales import Scale
 
-TOP, BOTTOM, RIGHT, LEFT = 30.0, 46.0, 18.0, 64.0
+TOP, BOTTOM, RIGHT, LEFT = 30.0, 46.0, 30.0, 64.0
 PIXELS_PER_X_TICK, PIXELS_PER_Y_TICK = 74.0, 56.0
 MARKERS = 5  # of a line: they tell arms apart where colour doesn't
 MARKER_PIXELS = 4.5
 # CSS class, width and height; the style sheet shows the one that fits the screen.
 SIZES = (("wide", 900.0, 350.0), ("narrow", 380.0, 310.0))
+
+
+@dataclass(frozen=True, slots=True)
+class Band:
+    """What a line may vary within: ``low`` and ``high`` at each ``x``."""
+
+    x: tuple[float, ...]
+    low: tuple[float, ...]
+    high: tuple[float, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +37,7 @@ class Series:
     x: tuple[float, ...]
     y: tuple[float, ...]
     is_step: bool = False
-    band: tuple[tuple[float, ...], tuple[float, ...]] | None = None  # lower and upper y
+    band: Band | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,34 +172,31 @@ class _Area:
 
     def line(self, series: Series) -> Line:
         points = [(self.x_at(x), self.y_at(y)) for x, y in zip(series.x, series.y, strict=True)]
-        band = ""
-        if series.band is not None:
-            low, high = (replace(series, y=edge, band=None) for edge in series.band)
-            there = self._path(high)
-            back = self._path(replace(low, x=low.x[::-1], y=low.y[::-1]), backwards=True)
-            band = f"{there}L{back[1:]}Z"
         return Line(
             arm=series.arm,
             dash=series.dash,
-            path=self._path(series),
-            band=band,
+            path=self._path(series.x, series.y, is_step=series.is_step),
+            band=self._outline(series),
             markers="".join(_marker(series.arm, x, y) for x, y in _spread(points)),
         )
 
-    def _path(self, series: Series, *, backwards: bool = False) -> str:
+    def _outline(self, series: Series) -> str:
+        if series.band is None:
+            return ""
+        x, low, high = series.band.x, series.band.low, series.band.high
+        if series.is_step:  # the corners of the steps: a value holds until the next one
+            x = tuple(value for pair in zip(x, (*x[1:], x[-1]), strict=True) for value in pair)
+            low, high = (tuple(value for value in edge for _ in range(2)) for edge in (low, high))
+        return f"{self._path(x, high)}L{self._path(x[::-1], low[::-1])[1:]}Z"
+
+    def _path(self, xs: Sequence[float], ys: Sequence[float], *, is_step: bool = False) -> str:
         parts: list[str] = []
-        last: tuple[str, str] | None = None
-        for x, y in zip(series.x, series.y, strict=True):
-            at = (f"{self.x_at(x):.1f}", f"{self.y_at(y):.1f}")
-            if at == last:
-                continue
-            if last is None:
-                parts.append(f"M{at[0]} {at[1]}")
-            elif series.is_step:
-                parts.append(f"V{at[1]}H{at[0]}" if backwards else f"H{at[0]}V{at[1]}")
-            else:
-                parts.append(f"L{at[0]} {at[1]}")
-            last = at
+        last = ""
+        for x, y in zip(xs, ys, strict=True):
+            at_x, at_y = f"{self.x_at(x):.1f}", f"{self.y_at(y):.1f}"
+            if (point := f"{at_x} {at_y}") != last:
+                parts.append(f"H{at_x}V{at_y}" if last and is_step else f"{'L' if last else 'M'}{point}")
+                last = point
         return "".join(parts)
 
 

@@ -7,7 +7,7 @@ from itertools import groupby
 from typing import Any
 
 from reports.curves import DASHES, SHORTEST_SECONDS, Curve
-from reports.plot import Objective, Plot, Series
+from reports.plot import Band, Objective, Plot, Series
 from reports.scales import Scale, linear_scale, log_scale
 
 Rows = Sequence[Mapping[str, Any]]
@@ -27,7 +27,8 @@ def availability_plot(curves: Sequence[Curve], freshness_seconds: float | None) 
     for curve in curves:
         x, y = zip(*curve.points(log.high), strict=True)
         dash = DASHES.get(curve.consumer, "")
-        series.append(Series(curve.label, curve.colour, dash, x, y, is_step=True))
+        band = None if curve.band is None else Band(curve.seconds, *curve.band)
+        series.append(Series(curve.label, curve.colour, dash, x, y, is_step=True, band=band))
     objectives: tuple[Objective, ...] = ()
     if freshness_seconds is not None:
         text = f"{share.text(OBJECTIVE_SHARE)} within {log.text(freshness_seconds)}"

@@ -11,6 +11,8 @@ from bench.durations import duration_text
 Kind = Literal["linear", "log", "nines"]
 Unit = Literal["seconds", "share", "count"]
 NICE_STEPS = (1.0, 2.0, 2.5, 5.0, 10.0)
+LONGEST_IN_SECONDS = 120.0  # as in duration_text: beyond, minutes and hours
+TIME_STEPS = (30.0, 60.0, 120.0, 300.0, 600.0, 900.0, 1800.0, 3600.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +38,7 @@ class Scale:
             step = math.ceil((high - low) / max(most, 1))
             values = [10.0**exponent for exponent in range(low, high + 1, step)]
         else:
-            step_size = nice_step((self.high - self.low) / max(most, 1))
+            step_size = self._step((self.high - self.low) / max(most, 1))
             first, last = math.ceil(self.low / step_size), math.floor(self.high / step_size + 1e-9)
             values = [n * step_size for n in range(first, last + 1)]
         return [(value, self.text(value)) for value in values]
@@ -47,7 +49,12 @@ class Scale:
             return f"{100 * value:.6g} %"
         if self.unit == "count":
             return f"{value:,.0f}"
-        return "0" if value == 0 else _short(duration_text(value))
+        return tick_text(value) if self.kind == "log" else "0" if value == 0 else _short(duration_text(value))
+
+    def _step(self, least: float) -> float:
+        if self.unit == "seconds" and self.high > LONGEST_IN_SECONDS:
+            return next((step for step in TIME_STEPS if step >= least), nice_step(least / 3600) * 3600)
+        return nice_step(least)
 
     def _warp(self, value: float) -> float:
         if self.kind == "log":
@@ -61,10 +68,14 @@ def log_scale(unit: Unit, smallest: float, largest: float) -> Scale:
     return Scale("log", unit, 10.0**low, 10.0 ** max(high, low + 1))
 
 
-def linear_scale(unit: Unit, largest: float, most_ticks: int = 5) -> Scale:
-    """From 0 to the first tick at or above ``largest``."""
-    step = nice_step((largest or 1.0) / most_ticks)
-    return Scale("linear", unit, 0.0, step * max(1, math.ceil(largest / step - 1e-9)))
+def linear_scale(unit: Unit, largest: float) -> Scale:
+    """From 0 to ``largest``, or to 1 where that is 0."""
+    return Scale("linear", unit, 0.0, largest if largest > 0 else 1.0)
+
+
+def tick_text(seconds: float) -> str:
+    """A power of ten: ``10 ms``, ``1 s``, ``10,000 s``."""
+    return f"{round(seconds * 1000)} ms" if 1e-3 <= seconds < 1 else f"{seconds:,.6g} s"
 
 
 def nice_step(least: float) -> float:

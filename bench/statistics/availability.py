@@ -20,9 +20,10 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from bench.ledger_query import open_ledger
+from bench.ledger_query import LedgerQuery, open_ledger
 
 QUERY = "survival"
+CONSUMERS = ("online", "batch")
 CONFIDENCE = 0.95
 MIN_CYCLES = 4  # below, Student's t of so few cycles bounds nothing; bench/sql/percentiles.sql has the same
 MAX_POINTS = 800
@@ -53,18 +54,22 @@ def availability_curves(run_dir: Path) -> list[Curve]:
     Raises ConfigurationError if the run has no sealed ledger.
     """
     with open_ledger(run_dir) as ledger:
-        columns = ledger.columns(QUERY)
+        return curves_of(ledger)
+
+
+def curves_of(ledger: LedgerQuery) -> list[Curve]:
+    """The same from an open ledger."""
+    columns = ledger.columns(QUERY)
+    arms, consumers = columns["arm"].astype(str), columns["consumer"].astype(str)
     curves = []
-    pairs = zip(columns["arm"], columns["consumer"], strict=True)
-    for arm, consumer in dict.fromkeys((str(arm), str(consumer)) for arm, consumer in pairs):
-        mine = (columns["arm"] == arm) & (columns["consumer"] == consumer)
-        _, cycle = np.unique(
-            np.stack([columns["replicate"][mine], columns["day"][mine]]), axis=1, return_inverse=True
-        )
-        is_censored = columns["is_censored"][mine].astype(bool)
-        if not is_censored.all():
-            seconds = columns["seconds"][mine].astype(np.float64)
-            curves.append(_curve(arm, consumer, seconds, is_censored, cycle))
+    for arm in np.unique(arms):
+        for consumer in CONSUMERS:
+            mine = (arms == arm) & (consumers == consumer)
+            is_censored = columns["is_censored"][mine].astype(bool)
+            if not is_censored.all():
+                seconds = columns["seconds"][mine].astype(np.float64)
+                cycle = columns["cycle"][mine].astype(np.intp)
+                curves.append(_curve(str(arm), consumer, seconds, is_censored, cycle))
     return curves
 
 

@@ -14,6 +14,7 @@ from PIL import Image
 from rich.console import Console
 
 from bench.ledger_query import sql_text
+from bench.metrics import measure
 from bench.results import FIGURE_QUERIES, compute_result, write_result
 from reports.curves import load_curves
 from reports.figures import write_figure
@@ -137,12 +138,14 @@ def test_every_number_of_the_page_is_that_of_the_json_and_of_its_query(run_dir: 
     for pointer, text in of_page.items():
         assert text == repr(at_pointer(result, pointer)) == repr(at_pointer(recomputed, pointer)), pointer
     assert set(of_page) == {p for p in numbers(result) if not p.endswith("/schema_version")}
+    metrics = {a["data-metric"]: str(a["value"]) for a in shown if "data-metric" in a}
+    assert metrics == {m.id: str(m.value) for m in measure(recomputed) if m.value is not None}
     # What is left are device hours per day: sums of pools over the number of days.
     pools = {arm: content["device_hours"]["pools"] for arm, content in result["arms"].items()}
     kinds = ("allocated_hours", "busy_hours", "wasted_hours")
     per_day = {p[kind] / p["days"] for of_arm in pools.values() for p in of_arm for kind in kinds}
     per_day |= {sum(p["allocated_hours"] / p["days"] for p in of_arm) for of_arm in pools.values()}
-    assert {float(str(a["value"])) for a in shown if "data-pointer" not in a} == per_day
+    assert {float(str(a["value"])) for a in shown if not {"data-pointer", "data-metric"} & set(a)} == per_day
 
 
 def test_every_figure_has_its_tag_and_its_query_or_its_reason(run_dir: Path) -> None:
