@@ -20,6 +20,7 @@ from bench.ledger_query import SHARED, open_ledger, sql_text
 from bench.manifest import read_manifest
 from bench.metrics import measure
 from bench.results import FIGURE_QUERIES
+from reports.costs import cost_by_stage
 from reports.curves import Curve, availability_curves
 from reports.lives import lives
 from reports.located import Figure, Located, figures
@@ -33,12 +34,19 @@ from signals.errors import ConfigurationError
 
 PAGE_QUERIES = ("percentile_curve", "over_time", "lives")
 QUERIES = (*SHARED, *FIGURE_QUERIES, "survival", *PAGE_QUERIES)
+# Shown in the section of their figures; what is neither here nor in the comparison stands at the end.
+PLACED = (
+    *("conditions", "survival", "percentile_curve", "over_time", "stage_parts", "parts_check", "stages"),
+    *("device_hours", "nightly_steps", "dead_letters", "lives"),
+)
+FILLS = ("solid", "hatched", "light", "dotted")  # CSS classes of neighbouring parts of a bar
 MOST_LISTED_FIGURES = 5000  # more of them (many replicates) are left to result.json
 SECTIONS = (
     ("comparison", "Comparison"),
     ("over-time", "Over time"),
     ("stages", "Stages"),
     ("devices", "Devices"),
+    ("costs", "Cost"),
     ("plan", "Decision map"),
     ("nights", "Nights"),
     ("dead-letters", "Dead letters"),
@@ -102,11 +110,12 @@ def render(result: dict[str, Any], manifest: Mapping[str, Any], run_dir: Path) -
             plan=plan,
             environment=environment_rows(manifest),
             config=orjson.dumps(manifest.get("config"), option=orjson.OPT_INDENT_2, default=str).decode(),
+            costs=cost_by_stage(result),
             metrics=measure(result),
             figures=_listed(listed),
             queries={name: sql_text(name) for name in QUERIES},
             sections=[(anchor, text) for anchor, text in SECTIONS if anchor != "plan" or plan],
-            shared=SHARED,
+            placed=PLACED,
             raw_data={name: text for name, text in RAW_DATA.items() if (run_dir / name).exists()},
             # Our own files; their hashes are what the policy allows.
             style=Markup(assets.style),  # noqa: S704
@@ -174,6 +183,9 @@ def _environment() -> Environment:
         number=lambda located: _figure(located, "{:.4g}".format),
         cosine=lambda located: _figure(located, "{:.7f}".format),
         digits=lambda value: f"{value:.6g}" if isinstance(value, float) else f"{value:,}",
+        percent=lambda located: _figure(located, lambda share: f"{100 * share:.1f} %"),
+        of_consumer=lambda rows, name: [row for row in rows if row["consumer"].value == name],
+        sum_of_longest=lambda stages: max((stage.used + stage.idle for stage in stages), default=0.0),
         styles=_styles,
     )
     environment.globals.update(
@@ -181,6 +193,7 @@ def _environment() -> Environment:
         share=_share,
         moment=_moment,
         marker=marker,
+        fills=FILLS,
     )
     return environment
 

@@ -59,7 +59,7 @@ def test_the_page_is_well_formed_and_loads_nothing(run_dir: Path) -> None:
     for _, attributes in parser.tags:
         assert not {"src", "style", "srcset"} & set(attributes)
         assert not [name for name in attributes if name.startswith("on")]
-    assert page.count("url(") == page.count("url(#hatch)") == 1
+    assert page.count("url(") == page.count("url(#hatch)") + page.count("url(#dots)") == 2
     assert "@import" not in page
     ids = [attributes["id"] for _, attributes in parser.tags if "id" in attributes]
     assert len(ids) == len(set(ids))
