@@ -45,6 +45,7 @@ def summary_rows(result: Mapping[str, Any]) -> list[SummaryRow]:
     """All rows, in order of reading."""
     arms = {name: Located(result)["arms"][name] for name in result["arms"]}
     return [
+        *_load_rows(Located(result)["provenance"], list(arms)),
         *_latency_rows(arms),
         *_device_rows(arms),
         *_throughput_rows(arms),
@@ -53,6 +54,28 @@ def summary_rows(result: Mapping[str, Any]) -> list[SummaryRow]:
         *_resource_rows(arms),
         *_agreement_rows(result["agreement"], list(arms)),
     ]
+
+
+def _load_rows(made_from: Located, arms: list[str]) -> Iterator[SummaryRow]:
+    """What was offered; the same for every arm."""
+    unmeasured = "the inference capacity is unknown: no arm of this run reads images"
+    capacity = made_from.get("capacity")
+    figures: dict[str, tuple[Located, Callable[[float], str]]] = {
+        "arrivals per second": (made_from.get("rate_per_second"), lambda value: f"{value:.1f}"),
+        "as a share of the inference capacity": (made_from.get("load_share"), lambda value: f"{value:.0%}"),
+        "inference capacity, images per second": (
+            capacity["images_per_second"] if capacity else capacity,
+            lambda value: f"{value:.1f}",
+        ),
+    }
+    for label, (found, text) in figures.items():
+        missing = found.value is None
+        cell = (
+            Cell(NOT_MEASURED, unmeasured)
+            if missing
+            else Cell(text(found.value), "", found.value, found.pointer)
+        )
+        yield SummaryRow("Load", label, "", dict.fromkeys(arms, cell))
 
 
 def _latency_rows(arms: Mapping[str, Located]) -> Iterator[SummaryRow]:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from bench.corrupt_images import CorruptImage, corrupt_images
+from bench.corrupt_images import CorruptImage, corrupt_images, poison_image
 from signals.catalog import Catalog
 from signals.errors import ImageError
 from signals.image import decode_image
@@ -19,6 +19,17 @@ def test_the_decoder_gives_the_verdict_that_the_sample_names(sample: CorruptImag
     with pytest.raises(ImageError) as caught:
         decode_image(sample.data, media)
     assert caught.value.reason == sample.reason
+
+
+def test_poison_is_endless_and_each_keeps_the_verdict_of_its_kind() -> None:
+    media = Catalog.load().pipeline("crawled").media
+    poison = [poison_image(number) for number in range(40)]
+    assert poison == [poison_image(number) for number in range(40)]
+    assert len({sample.data for sample in poison}) == len({sample.name for sample in poison}) == 40
+    for sample in poison:
+        with pytest.raises(ImageError) as caught:
+            decode_image(sample.data, media)
+        assert caught.value.reason == sample.reason
 
 
 def test_samples_are_reproducible_and_differ_from_each_other() -> None:
