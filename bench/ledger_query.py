@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from bench.database import connect, quote
 from bench.image_names import FILE as IMAGE_NAMES_FILE
+from bench.machine_watch import machine_sql
 from bench.resources.nvml import gpu_file
 from bench.resources.relation import RESOURCES_SCHEMA, resources_path
 from bench.seal import events_path
@@ -51,8 +52,8 @@ class LedgerQuery:
 
 @contextmanager
 def open_ledger(run_dir: Path, *, with_base: bool = True, with_parts: bool = False) -> Iterator[LedgerQuery]:
-    """The ledger of a sealed run: relations ``events``, ``resources``, ``gpu_samples`` and, unless told
-    otherwise, those of :data:`SHARED`.
+    """The ledger of a sealed run: relations ``events``, ``resources``, ``gpu_samples``, ``machine`` and,
+    unless told otherwise, those of :data:`SHARED`.
 
     Relation ``images`` has the name of each image's file, and no row where the run did not keep them.
 
@@ -67,6 +68,7 @@ def open_ledger(run_dir: Path, *, with_base: bool = True, with_parts: bool = Fal
         )
         _add_resources(connection, run_dir)
         _add_gpu_samples(connection, run_dir)
+        connection.execute(f"CREATE TEMP VIEW machine AS {machine_sql(run_dir)}")
         connection.execute(f"CREATE TEMP VIEW images AS {_images(run_dir)}")
         if with_base:
             for name in (*SHARED, PARTS) if with_parts else SHARED:

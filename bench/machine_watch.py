@@ -8,6 +8,7 @@ rest on them say so.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import threading
 import time
@@ -18,7 +19,10 @@ from pathlib import Path
 import orjson
 import psutil
 
+from bench.database import quote
+
 SAMPLE_SECONDS = 1.0
+CLOCK_READINGS, CLOCK_READING_NS = 20, 50_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +48,7 @@ def machine_file(run_dir: Path) -> Path:
 
 def sample() -> MachineSample:
     """Look once. Takes a few milliseconds, most of them to find the descendants."""
-    unix_ns, monotonic_ns = time.time_ns(), time.monotonic_ns()
+    unix_ns, monotonic_ns = _clocks()
     cpu = psutil.cpu_times()
     own_seconds, own_memory_bytes = _own()
     return MachineSample(
@@ -85,6 +89,35 @@ def machine_watched(run_dir: Path) -> Iterator[None]:
     finally:
         closed.set()
         thread.join()
+
+
+def machine_sql(run_dir: Path) -> str:
+    """A SELECT that gives the samples of a run; no rows where there are none."""
+    columns = {
+        field.name: {"int": "BIGINT", "float": "DOUBLE"}[str(field.type)]
+        for field in dataclasses.fields(MachineSample)
+    }
+    if not machine_file(run_dir).exists():
+        empty = ", ".join(f"NULL::{kind} AS {name}" for name, kind in columns.items())
+        return f"SELECT {empty} WHERE FALSE"
+    # The last line of a run that was killed may be cut.
+    named = ", ".join(f"{name}: '{kind}'" for name, kind in columns.items())
+    return (
+        f"SELECT * FROM read_json({quote(str(machine_file(run_dir)))}, "  # noqa: S608
+        f"format = 'newline_delimited', ignore_errors = true, columns = {{{named}}}) "
+        "WHERE monotonic_ns IS NOT NULL"
+    )
+
+
+def _clocks() -> tuple[int, int]:
+    """Both clocks at one moment: read again where the thread was interrupted in between."""
+    for _ in range(CLOCK_READINGS):
+        before_ns = time.monotonic_ns()
+        unix_ns = time.time_ns()
+        after_ns = time.monotonic_ns()
+        if after_ns - before_ns < CLOCK_READING_NS:
+            break
+    return unix_ns, (before_ns + after_ns) // 2
 
 
 def _own() -> tuple[float, int]:

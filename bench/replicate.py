@@ -28,6 +28,8 @@ from signals.hive import MetastoreReader
 from signals.ledger import Ledger, Stage
 from signals.process import ProcessGroup
 
+WARM_UP_SECONDS = 3.0
+WARM_UP_SHARE = 0.1  # of the first day, at most
 DAY_LEAD_SECONDS = 0.5  # between the end of one day's work and the first instant of the next day
 CONSUMER_READY_SECONDS = 30.0
 POLL_SECONDS = 0.1
@@ -111,7 +113,11 @@ class Replicate:
         start_ns = time.time_ns() + round(DAY_LEAD_SECONDS * 1e9)
         monotonic_offset_ns = time.time_ns() - time.monotonic_ns()
         generator.run_day(day, start_ns, monotonic_offset_ns)
-        midnight_ns = start_ns + round(self._load.schedule.day_seconds * 1e9)
+        day_seconds = self._load.schedule.day_seconds
+        if day == 0:
+            warm_ns = start_ns + round(warm_up_seconds(day_seconds) * 1e9)
+            ledger.record(Stage.WARM_UP, start_ns=start_ns, end_ns=warm_ns, path="harness", day=day)
+        midnight_ns = start_ns + round(day_seconds * 1e9)
         sleep_until(midnight_ns - monotonic_offset_ns)
         ledger.record(Stage.DAY, start_ns=start_ns, end_ns=midnight_ns, path="harness", day=day)
         self._phase("nightly")
@@ -164,6 +170,14 @@ class Replicate:
 
     def _phase(self, phase: str) -> None:
         self._display.phase(self.status, phase)
+
+
+def warm_up_seconds(day_seconds: float) -> float:
+    """How long a replicate's arrivals are no part of online latency, from the first instant of its first day.
+
+    By then every connection is open and every code path has run; a longer day needs no longer warm-up.
+    """
+    return min(WARM_UP_SECONDS, WARM_UP_SHARE * day_seconds)
 
 
 def _relative(location: str, run_dir: Path) -> str:

@@ -17,6 +17,7 @@ from bench.ledger_query import open_ledger
 from bench.manifest import read_manifest
 from bench.provenance import provenance
 from bench.resources.section import resources_section
+from bench.statistics.steady_state import steady_state
 from bench.validity import judge
 
 SCHEMA_VERSION = 1
@@ -46,8 +47,11 @@ def compute_result(run_dir: Path) -> dict[str, Any]:
     names += sorted(queries.arms() - set(names))
     replicates = sorted(queries.replicates() | set(range(1, int(manifest.get("replicates") or 0) + 1)))
     arms = {name: _arm(run_dir, name, replicates, queries) for name in names}
+    steady = steady_state(queries["steady_state"])
+    for name, content in arms.items():
+        content["steady_state"] = _section("steady_state", series=steady.get(name, []))
     agreement = {"source": MEASURED, **compare_arms(run_dir, names, replicates)}
-    conditions = {row["arm"]: row for row in queries["conditions"]}
+    machine = queries["machine"][0]
     return {
         "schema_version": SCHEMA_VERSION,
         "run_id": manifest.get("run_id", run_dir.name),
@@ -55,8 +59,13 @@ def compute_result(run_dir: Path) -> dict[str, Any]:
         "compression": manifest.get("compression"),
         "provenance": provenance(manifest),
         "validity": judge(
-            status=str(manifest.get("status")), arms=arms, agreement=agreement, conditions=conditions
+            manifest,
+            arms=arms,
+            agreement=agreement,
+            conditions={row["arm"]: row for row in queries["conditions"]},
+            machine=machine,
         ),
+        "machine": _section("machine", **machine, reasons=_unsampled(machine)),
         "arms": arms,
         "agreement": agreement,
     }
@@ -76,6 +85,8 @@ FIGURE_QUERIES = (
     "parts_check",
     "nightly_steps",
     "conditions",
+    "steady_state",
+    "machine",
     "resources",
     "gpu",
 )  # of bench/sql, each run once for a result
@@ -191,6 +202,10 @@ def _held_signals(held: Iterable[Mapping[str, Any] | None]) -> dict[str, Any]:
     if not known:
         return {**dict.fromkeys(names), "reasons": dict.fromkeys(names, "no Hive partition was recorded")}
     return {name: sum(inventory[name] for inventory in known) for name in names}
+
+
+def _unsampled(machine: Mapping[str, Any]) -> dict[str, str]:
+    return {name: "the machine was not sampled" for name, value in machine.items() if value is None}
 
 
 def _section(query: str, **content: Any) -> dict[str, Any]:

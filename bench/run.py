@@ -25,8 +25,9 @@ from bench.image_names import write_image_names
 from bench.images import Dataset, DatasetImage, load_dataset
 from bench.load import Load, object_key, write_schedule
 from bench.load_plan import LoadPlan, offered
+from bench.machine_watch import machine_watched
 from bench.manifest import Manifest
-from bench.replicate import Replicate
+from bench.replicate import Replicate, warm_up_seconds
 from bench.resources.nvml import opened, watched_gpus
 from bench.resources.probe import measured
 from bench.results import write_result
@@ -109,10 +110,12 @@ class Run:
             manifest.update(model={"name": model.manifest.name, "sha256": model.manifest.sha256})
             capacity = self._capacity(plan, prepared.model_dir, needed)
             load = load or plan.load(self._rate_per_second(capacity))
-            manifest.update(**offered(load, capacity))
+            warm_up = warm_up_seconds(load.schedule.day_seconds)
+            manifest.update(**offered(load, capacity), warm_up_seconds=warm_up)
             write_image_names(self.run_dir, load.dataset.images)
             write_schedule(self.run_dir, load)
             with (
+                machine_watched(self.run_dir),
                 self._services(needed) as (endpoints, services),
                 opened() as nvml,
                 watched_gpus(self.run_dir, nvml),

@@ -3,7 +3,10 @@
 -- (arrivals that had not ended at the midnight of their day), were all arms offered the same keys, and did
 -- they give the same verdict, with the same reasons, on every image that became a dead letter.
 WITH generator AS (
-    SELECT arm, quantile_cont((submitted_ns - scheduled_ns) / 1e9, 0.99) AS generator_p99_seconds
+    SELECT
+        arm,
+        quantile_cont((submitted_ns - scheduled_ns) / 1e9, 0.99) AS generator_p99_seconds,
+        max(submitted_ns - scheduled_ns) / 1e9 AS generator_max_seconds
     FROM arrivals GROUP BY arm
 ),
 negative AS (
@@ -14,18 +17,28 @@ dead AS (
     FROM events WHERE stage = 'dead_letter' AND event_id >= 0
     GROUP BY ALL
 ),
+following AS (
+    SELECT *, lead(start_ns) OVER (PARTITION BY arm, replicate ORDER BY day) AS next_ns FROM days
+),
 midnight AS (
     SELECT a.arm, a.replicate, a.day, count(*) AS arrivals,
         count(*) FILTER (least(available_ns, dead_ns) IS NULL OR least(available_ns, dead_ns) > midnight_ns)
-            AS open
+            AS open,
+        count(*) FILTER (least(available_ns, dead_ns) IS NULL OR least(available_ns, dead_ns) > next_ns)
+            AS undrained
     FROM arrivals a
-    JOIN days USING (arm, replicate, day)
+    JOIN following USING (arm, replicate, day)
     LEFT JOIN online_ends USING (arm, replicate, event_id)
     LEFT JOIN dead USING (arm, replicate, event_id)
     GROUP BY ALL
 ),
 backlog AS (
-    SELECT arm, max(open / arrivals) AS open_at_midnight_share FROM midnight GROUP BY arm
+    SELECT arm, max(open / arrivals) AS open_at_midnight_share, sum(undrained)::BIGINT AS undrained_arrivals
+    FROM midnight GROUP BY arm
+),
+devices AS (
+    SELECT arm, count(*) FILTER (device LIKE 'cpu%') AS cpu_batches
+    FROM events WHERE stage = 'device_busy' GROUP BY arm
 ),
 workload AS (
     SELECT arm, bit_xor(hash(day, event_id, galaxy, image_signature)) AS workload_hash
@@ -49,12 +62,14 @@ differing AS (
     FROM shared_verdicts s JOIN arms_of_replicate a USING (replicate) WHERE s.arms < a.arms
 )
 SELECT
-    arm, generator_p99_seconds, negative_durations, open_at_midnight_share,
+    arm, generator_p99_seconds, generator_max_seconds, negative_durations, open_at_midnight_share,
+    undrained_arrivals, cpu_batches,
     workload_hash = first_value(workload_hash) OVER (ORDER BY arm) AS same_workload,
     differing_verdicts
 FROM generator
 CROSS JOIN differing
 JOIN negative USING (arm)
 LEFT JOIN backlog USING (arm)
+LEFT JOIN devices USING (arm)
 LEFT JOIN workload USING (arm)
 ORDER BY arm;

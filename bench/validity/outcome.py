@@ -1,51 +1,23 @@
-"""When a run counts: each rule with what was measured, its limit, and what to do where it is broken."""
+"""Rules about what came out: every arrival ended once, and the arms computed the same."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
 from typing import Any
 
-GENERATOR_LATE_SECONDS = 0.1  # p99 of the delay between the schedule and the hand-over
-OPEN_AT_MIDNIGHT_SHARE = 0.1  # arrivals of a day that may still be on their way at its midnight
+from bench.validity.rule import ByArm, Rule
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """One rule and how the run did. ``measured`` is by arm where it is a mapping; None: not measured."""
-
-    id: str
-    ok: bool
-    measured: Any
-    limit: Any
-    reason: str
-    advice: str
-
-
-def judge(
-    *,
-    status: str,
-    arms: Mapping[str, Mapping[str, Any]],
-    agreement: Mapping[str, Any],
-    conditions: Mapping[str, Mapping[str, Any]],
-) -> dict[str, Any]:
-    """All rules over a result: ``{"valid", "verdict", "rules"}``. A run that did nothing is INVALID."""
-    rules = [
+def outcome_rules(status: str, arms: ByArm, agreement: Mapping[str, Any], conditions: ByArm) -> list[Rule]:
+    """Completeness, uniqueness and agreement."""
+    return [
         _completed(status),
         _did_work(arms),
         *_zero_rules(arms),
         _same_workload(conditions),
         _same_verdicts(conditions),
         _agreement(agreement),
-        *_condition_rules(arms, conditions),
-        _samples(arms),
     ]
-    valid = all(rule.ok for rule in rules)
-    return {
-        "valid": valid,
-        "verdict": "VALID" if valid else "INVALID",
-        "rules": [asdict(rule) for rule in rules],
-    }
 
 
 def _completed(status: str) -> Rule:
@@ -59,7 +31,7 @@ def _completed(status: str) -> Rule:
     )
 
 
-def _did_work(arms: Mapping[str, Mapping[str, Any]]) -> Rule:
+def _did_work(arms: ByArm) -> Rule:
     ended = {arm: _count(content, "batch_keys") for arm, content in arms.items()}
     return Rule(
         id="every_arm_produced_signals",
@@ -112,7 +84,7 @@ _ZERO = (
 )
 
 
-def _zero_rules(arms: Mapping[str, Mapping[str, Any]]) -> list[Rule]:
+def _zero_rules(arms: ByArm) -> list[Rule]:
     rules = []
     for rule_id, names, reason, advice in _ZERO:
         measured = {arm: sum(_count(content, name) for name in names) for arm, content in arms.items()}
@@ -121,7 +93,7 @@ def _zero_rules(arms: Mapping[str, Mapping[str, Any]]) -> list[Rule]:
     return rules
 
 
-def _same_workload(conditions: Mapping[str, Mapping[str, Any]]) -> Rule:
+def _same_workload(conditions: ByArm) -> Rule:
     same = {arm: bool(row["same_workload"]) for arm, row in conditions.items()}
     return Rule(
         id="same_workload",
@@ -133,7 +105,7 @@ def _same_workload(conditions: Mapping[str, Mapping[str, Any]]) -> Rule:
     )
 
 
-def _same_verdicts(conditions: Mapping[str, Mapping[str, Any]]) -> Rule:
+def _same_verdicts(conditions: ByArm) -> Rule:
     measured = max((row["differing_verdicts"] for row in conditions.values()), default=0)
     return Rule(
         id="same_verdicts",
@@ -158,70 +130,6 @@ def _agreement(agreement: Mapping[str, Any]) -> Rule:
         reason=agreement["reason"]
         or "the arms' Hive tables differ: two systems that compute different things",
         advice="lkbench verify RUN names keys that differ",
-    )
-
-
-def _condition_rules(
-    arms: Mapping[str, Mapping[str, Any]], conditions: Mapping[str, Mapping[str, Any]]
-) -> list[Rule]:
-    def by_arm(name: str) -> dict[str, float]:
-        return {arm: row[name] or 0 for arm, row in conditions.items()}
-
-    late, backwards = by_arm("generator_p99_seconds"), by_arm("negative_durations")
-    still_open = by_arm("open_at_midnight_share")
-    restarts = {arm: content["restarts"]["total"] for arm, content in arms.items()}
-    return [
-        Rule(
-            id="generator_on_time",
-            ok=max(late.values(), default=0.0) <= GENERATOR_LATE_SECONDS,
-            measured=late,
-            limit=GENERATOR_LATE_SECONDS,
-            reason="the generator fell behind its schedule (99th percentile of its delay, in seconds)",
-            advice="lower --rate, or give the harness more cores",
-        ),
-        Rule(
-            id="clocks_run_forward",
-            ok=not any(backwards.values()),
-            measured=backwards,
-            limit=0,
-            reason="events end before they start: a clock was set back, or a stage is stamped wrongly",
-            advice="check time synchronisation of this machine",
-        ),
-        Rule(
-            id="load_was_sustained",
-            ok=max(still_open.values(), default=0.0) <= OPEN_AT_MIDNIGHT_SHARE,
-            measured=still_open,
-            limit=OPEN_AT_MIDNIGHT_SHARE,
-            reason="too large a share of a day's arrivals was still on its way at midnight: the queue grew",
-            advice="lower --rate or add workers: latency under overload says how long the day was",
-        ),
-        Rule(
-            id="no_restarts",
-            ok=not any(restarts.values()),
-            measured=restarts,
-            limit=0,
-            reason="a process died and was started again: latencies include its recovery",
-            advice="the logs folder says why it died; a run with injected faults is not a benchmark",
-        ),
-    ]
-
-
-def _samples(arms: Mapping[str, Mapping[str, Any]]) -> Rule:
-    missing = {
-        arm: sorted(
-            consumer
-            for consumer in ("online", "batch")
-            if content["latency"].get(consumer, {}).get("p50_seconds") is None
-        )
-        for arm, content in arms.items()
-    }
-    return Rule(
-        id="enough_samples",
-        ok=not any(missing.values()),
-        measured=missing,
-        limit="a median for both consumers of every arm",
-        reason="too few samples to carry even a median",
-        advice="use more images or a longer --day",
     )
 
 
