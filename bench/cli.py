@@ -6,7 +6,6 @@ stdout carries results only and can be piped; progress and errors go to stderr.
 from __future__ import annotations
 
 import errno
-import math
 import signal
 import sys
 import time
@@ -14,21 +13,24 @@ from collections.abc import Callable, Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 import click
 import orjson
 from rich.console import Console
 
 from bench.arms import arm_names
+from bench.commands.audit import audit
+from bench.commands.calibrate import calibrate
 from bench.commands.compare import compare_runs, tag
 from bench.commands.cost import cost
+from bench.commands.duration import Duration
 from bench.commands.gate import gate
 from bench.commands.generator import generator
 from bench.commands.import_model import import_model
 from bench.commands.limit import limit
 from bench.commands.plan import plan
 from bench.commands.simulate import simulate
+from bench.commands.sustain import sustain
 from bench.commands.throughput import throughput
 from bench.config import HarnessConfig
 from bench.display import Display
@@ -55,27 +57,6 @@ output_option = click.option(
     show_default=True,
     help="Folder that holds the run folders.",
 )
-
-
-class Duration(click.ParamType):
-    """``90``, ``90s``, ``2m`` or ``24h``, in seconds."""
-
-    name = "duration"
-    _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}  # noqa: RUF012
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Seconds, as a positive float."""
-        if isinstance(value, float):
-            return value
-        text = str(value)
-        number, unit = (text[:-1], text[-1]) if text[-1:] in self._UNITS else (text, "s")
-        try:
-            seconds = float(number) * self._UNITS[unit]
-        except ValueError:
-            seconds = 0.0
-        if not 0 < seconds < math.inf:
-            self.fail(f"{value!r} is not a duration such as 30s, 2m or 24h", param, ctx)
-        return seconds
 
 
 @click.group(epilog="\b\nExit codes:\n" + describe())
@@ -281,6 +262,8 @@ def datasets() -> None:
     console.print(f"[bold]arms[/] (--arms)\n  {', '.join(arm_names())}")
 
 
+cli.add_command(audit)
+cli.add_command(calibrate)
 cli.add_command(compare_runs)
 cli.add_command(generator)
 cli.add_command(cost)
@@ -290,6 +273,7 @@ cli.add_command(limit)
 cli.add_command(throughput)
 cli.add_command(plan)
 cli.add_command(simulate)
+cli.add_command(sustain)
 cli.add_command(tag)
 
 

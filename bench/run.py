@@ -66,6 +66,7 @@ class RunSettings:
     arms: tuple[str, ...] = ("lambda", "kappa")
     output: Path = Path("runs")
     drain_timeout_seconds: float = 300.0
+    nights: bool = True  # False: no nightly work, for the online path alone
 
 
 class Run:
@@ -128,7 +129,7 @@ class Run:
                     for name in names:
                         context = self._context(name, replicate, endpoints, prepared.model_dir, load)
                         arm = arms.pop(name, None) or self._load_arm(name)
-                        self._current = Replicate(arm, context, load, self._display)
+                        self._current = Replicate(arm, context, load, self._display, nights=settings.nights)
                         with measured(context, services, self.run_dir / "services"):
                             self._current.run()
             seal(self.run_dir)

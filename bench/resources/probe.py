@@ -101,8 +101,9 @@ def _count_results(context: RunContext) -> None:
         COUNTERS.add_of("spark", 0, SPARK_CPU_SECONDS, totals.cpu_seconds)
     COUNTERS.add_of("stored", 0, PARQUET_STORED, parquet_bytes(context))
     COUNTERS.add_of("stored", 0, ROCKSTORE_STORED, folder_bytes(context.arm_dir / "rockstore"))
-    with contextlib.suppress(LkbenchError):  # it may have died, or not be needed: then it is not counted
-        COUNTERS.add_of("stored", 0, S3_STORED, object_bytes(context.s3, f"{context.namespace}/"))
+    if context.s3.bucket:  # or the run's arms need no object store
+        with contextlib.suppress(LkbenchError):  # it may have died: then it is not counted
+            COUNTERS.add_of("stored", 0, S3_STORED, object_bytes(context.s3, f"{context.namespace}/"))
 
 
 def _write(context: RunContext, first: Readings, last: Readings) -> None:

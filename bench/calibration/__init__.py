@@ -1,0 +1,1 @@
+"""Fixed and per-image parts of every stage, from compressed days of different sizes."""

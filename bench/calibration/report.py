@@ -1,0 +1,119 @@
+"""A calibration as tables and as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import orjson
+from rich.table import Table
+
+from bench.calibration.days import Quantity
+from bench.calibration.fit import CONFIDENCE, Estimate, Fit
+from bench.calibration.held_out import Check, Projection
+from bench.durations import duration_text
+
+SCHEMA_VERSION = 1
+
+
+def parts_table(fits: Mapping[Quantity, Fit], projections: Iterable[Projection]) -> Table:
+    """Fixed and per-image parts, and the projection to a full day with its formula."""
+    table = _table(f"fixed and per-image parts, with {CONFIDENCE:.0%} intervals; a day of 24 h is projected")
+    for name in ("arm", "what", "fixed", "per image", "24 h = formula", ""):
+        table.add_column(name)
+    for projection in projections:
+        fit = fits[projection.quantity]
+        per_image = _milliseconds(fit.per_image) if projection.quantity.grows else "-"
+        table.add_row(
+            projection.quantity.arm,
+            str(projection.quantity),
+            _seconds(fit.fixed),
+            per_image,
+            projection.formula,
+            _interval(projection.seconds),
+        )
+    return table
+
+
+def check_table(checks: Sequence[Check], held_out_seconds: float) -> Table:
+    """Predicted against measured."""
+    count = sum(check.verdict.startswith("within") for check in checks)
+    table = _table(
+        f"a day of {held_out_seconds:g} s that was not fitted on: {count} of {len(checks)} within 10 %, "
+        f"{sum(check.verdict == 'interval' for check in checks)} more covered by their interval, "
+        f"{sum(not check.ok for check in checks)} missed"
+    )
+    for name in ("arm", "what", "predicted", "measured", "error", "verdict"):
+        table.add_column(name)
+    for check in checks:
+        table.add_row(
+            check.quantity.arm,
+            str(check.quantity),
+            _interval(check.predicted),
+            duration_text(check.measured),
+            f"{check.error_share:+.1%}",
+            check.verdict,
+        )
+    return table
+
+
+def content(
+    run_dirs: Iterable[Path],
+    fits: Mapping[Quantity, Fit],
+    projections: Iterable[Projection],
+    checks: Iterable[Check],
+) -> dict[str, Any]:
+    """``calibration.json``. Seconds everywhere; ``low`` and ``high`` are the interval at ``confidence``."""
+    full_days = {projection.quantity: projection for projection in projections}
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "confidence": CONFIDENCE,
+        "runs": [_run(run_dir) for run_dir in run_dirs],
+        "parts": [
+            {
+                **asdict(quantity),
+                "fixed_seconds": asdict(fit.fixed),
+                "per_image_seconds": asdict(fit.per_image) if quantity.grows else None,
+                "full_day_images": full_days[quantity].images,
+                "full_day_seconds": asdict(full_days[quantity].seconds),
+                "full_day_formula": full_days[quantity].formula,
+                "source": "projected",
+            }
+            for quantity, fit in fits.items()
+        ],
+        "held_out": [
+            {
+                **asdict(check.quantity),
+                "predicted_seconds": asdict(check.predicted),
+                "measured_seconds": check.measured,
+                "error_share": check.error_share,
+                "verdict": check.verdict,
+            }
+            for check in checks
+        ],
+    }
+
+
+def _run(run_dir: Path) -> dict[str, Any]:
+    result = run_dir / "result.json"
+    verdict = orjson.loads(result.read_bytes())["validity"]["verdict"] if result.is_file() else None
+    return {"run_id": run_dir.name, "verdict": verdict}
+
+
+def _table(title: str) -> Table:
+    return Table(title=title, title_justify="left", box=None, header_style="dim", pad_edge=False)
+
+
+def _interval(estimate: Estimate) -> str:
+    ends = f"[{duration_text(estimate.low)}, {duration_text(estimate.high)}]"
+    return f"{duration_text(estimate.value)} {ends}"
+
+
+def _seconds(estimate: Estimate) -> str:
+    return f"{estimate.value:.3g} s [{estimate.low:.3g}, {estimate.high:.3g}]"
+
+
+def _milliseconds(estimate: Estimate) -> str:
+    return f"{estimate.value * 1e3:.3g} ms [{estimate.low * 1e3:.3g}, {estimate.high * 1e3:.3g}]"

@@ -1,0 +1,96 @@
+"""``lkbench audit``: does the harness find what is wrong with an arm?"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+import orjson
+from rich.console import Console
+from rich.table import Table
+
+from bench.config import HarnessConfig
+from bench.exit_codes import ExitCode
+from signals.errors import ConfigurationError
+
+if TYPE_CHECKING:  # each command loads what it needs when it runs: SciPy alone takes a second
+    from bench.audit.execute import Row
+    from bench.audit.plan import PlanItem
+
+
+@click.command()
+@click.option("--only", default="", help="Items of the plan, separated by commas; see --list.")
+@click.option("--list", "show_plan", is_flag=True, help="Print the plan and end.")
+@click.option(
+    "--config", "config_path", type=click.Path(path_type=Path), help="TOML file, as that of `lkbench run`."
+)
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    default=Path("runs"),
+    show_default=True,
+    help="Folder in which the audit's folder is made.",
+)
+@click.option("--json", "as_json", is_flag=True, help="The rows as JSON on stdout, in place of the table.")
+def audit(only: str, show_plan: bool, config_path: Path | None, output: Path, as_json: bool) -> None:
+    """Plant defects of known kind and size, and check that each is found, and that nothing else is.
+
+    Every defect runs in an arm that does next to nothing else, through the harness's real generator, servers,
+    consumers and queries. Each detector is also asked about a run without a defect, and must stay silent.
+    """
+    from bench.audit.execute import Auditor
+
+    items = _chosen(only)
+    if show_plan:
+        Console().print(_plan_table(items))
+        return
+    stderr = Console(stderr=True)
+    with Auditor(
+        output, HarnessConfig.load(config_path), lambda text: stderr.print(text, markup=False)
+    ) as auditor:
+        rows = list(auditor.rows(items))
+    content = [{**asdict(row), "ok": row.ok} for row in rows]
+    encoded = orjson.dumps({"schema_version": 1, "rows": content}, option=orjson.OPT_INDENT_2)
+    (auditor.folder / "audit.json").write_bytes(encoded)
+    if as_json:
+        click.echo(encoded)
+    else:
+        Console().print(_table(rows))
+    stderr.print(f"audit folder: {auditor.folder}", highlight=False, markup=False)
+    if not all(row.ok for row in rows):
+        sys.exit(ExitCode.VERIFICATION_FAILED)
+
+
+def _chosen(only: str) -> list[PlanItem]:
+    from bench.audit.plan import PLAN
+
+    names = [name.strip() for name in only.split(",") if name.strip()]
+    known = {item.name: item for item in PLAN}
+    if unknown := sorted(set(names) - set(known)):
+        raise ConfigurationError(f"the audit has no item {', '.join(unknown)}; it has {', '.join(known)}")
+    return [known[name] for name in names] or list(PLAN)
+
+
+def _plan_table(items: list[PlanItem]) -> Table:
+    table = Table(box=None, header_style="dim", pad_edge=False)
+    for column in ("item", "what is planted", "what has to find it"):
+        table.add_column(column)
+    for item in items:
+        table.add_row(item.name, item.description, ", ".join(detector.name for detector in item.detectors))
+    return table
+
+
+def _table(rows: list[Row]) -> Table:
+    table = Table(box=None, header_style="dim", pad_edge=False)
+    for column in ("item", "expected detector", "found", "verdict", "measured"):
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        found = "yes" if row.finding.found else "no"
+        table.add_row(row.item, row.detector, found, "ok" if row.ok else "FAIL", row.finding.text)
+    wrong = sum(not row.ok for row in rows)
+    table.title = "every detector said what is true" if not wrong else f"{wrong} detectors were wrong"
+    table.title_justify = "left"
+    return table

@@ -1,0 +1,111 @@
+"""``lkbench calibrate``: what a compressed day says about a longer one, and whether that is true."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import click
+import orjson
+from rich.console import Console
+
+from bench.commands.duration import Duration, Durations
+from bench.config import HarnessConfig
+from bench.exit_codes import ExitCode
+from bench.run import RunSettings
+from signals.errors import ConfigurationError
+
+DEFAULTS = RunSettings()
+
+
+@click.command()
+@click.option(
+    "--days",
+    type=Durations(),
+    default="15s,30s,60s",
+    show_default=True,
+    help="Sizes to fit on, three at least.",
+)
+@click.option(
+    "--held-out",
+    type=Duration(),
+    default="240s",
+    show_default=True,
+    help="A day that is predicted, then run; at least four times the longest of --days.",
+)
+@click.option("--rate", type=float, default=10.0, show_default=True, help="Mean arrivals per second.")
+@click.option("--replicates", type=click.IntRange(1), default=2, show_default=True, help="Days of each size.")
+@click.option("--workload", default=DEFAULTS.workload, show_default=True, help="Name, or a TOML file.")
+@click.option("--arms", default=",".join(DEFAULTS.arms), show_default=True, help="Architectures.")
+@click.option(
+    "--run",
+    "run_dirs",
+    multiple=True,
+    type=click.Path(path_type=Path, exists=True),
+    help="A run folder to use in place of new runs, several times; the longest day is held out.",
+)
+@click.option("--config", "config_path", type=click.Path(path_type=Path), help="As for `lkbench run`.")
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    default=DEFAULTS.output,
+    show_default=True,
+    help="Folder in which the calibration's folder is made.",
+)
+def calibrate(
+    days: Sequence[float],
+    held_out: float,
+    rate: float,
+    replicates: int,
+    workload: str,
+    arms: str,
+    run_dirs: Sequence[Path],
+    config_path: Path | None,
+    output: Path,
+) -> None:
+    """Split every stage into a fixed and a per-image part, and predict a longer day with them.
+
+    Days of at least three sizes are run and fitted; then a day at least four times longer is predicted, run
+    and compared. All of it holds for this machine and this rate.
+    """
+    from bench.calibration.days import fit_all, observe
+    from bench.calibration.execute import calibration_folder, run_days
+    from bench.calibration.fit import MIN_SIZES
+    from bench.calibration.held_out import TIMES_LONGER, check_held_out, project_full_day
+    from bench.calibration.report import check_table, content, parts_table
+
+    if not run_dirs and (len(days) < MIN_SIZES or held_out < TIMES_LONGER * max(days)):
+        raise ConfigurationError(
+            f"--days needs {MIN_SIZES} sizes, and --held-out {TIMES_LONGER:g} times the longest of them"
+        )
+    stderr = Console(stderr=True)
+    folder = calibration_folder(output)
+    if not run_dirs:
+        config = HarnessConfig.load(config_path)
+        names = tuple(name.strip() for name in arms.split(",") if name.strip())
+        settings = RunSettings(
+            workload=workload, rate_per_second=rate, replicates=replicates, arms=names, output=folder
+        )
+        run_dirs = [
+            *run_days(settings, days, config, stderr.print),
+            *run_days(replace(settings, replicates=1), [held_out], config, stderr.print),
+        ]
+    found = [day for run_dir in run_dirs for day in observe(run_dir)]
+    longest = max((day.day_seconds for day in found), default=0.0)
+    fitted = [day for day in found if day.day_seconds < longest]
+    if not fitted:
+        raise ConfigurationError("there are no days of several sizes to fit on")
+    fits = fit_all(fitted)
+    checks = check_held_out(fits, fitted, [day for day in found if day.day_seconds == longest])
+    projections = project_full_day(fits, fitted)
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "calibration.json"
+    path.write_bytes(orjson.dumps(content(run_dirs, fits, projections, checks), option=orjson.OPT_INDENT_2))
+    console = Console()
+    console.print(parts_table(fits, projections))
+    console.print(check_table(checks, longest))
+    stderr.print(f"written to {path}", highlight=False, markup=False)
+    if not all(check.ok for check in checks):
+        sys.exit(ExitCode.VERIFICATION_FAILED)

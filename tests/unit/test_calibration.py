@@ -1,0 +1,111 @@
+"""Fixed and per-image parts against known ones; the held-out check of days that obey and that do not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bench.calibration.days import Day, Quantity, fit_all, observe
+from bench.calibration.fit import CONFIDENCE, fit_constant, fit_line
+from bench.calibration.held_out import check_held_out, project_full_day
+from signals.errors import ConfigurationError
+from tests.unit.synthetic_run import complete_run
+
+STEP = Quantity("lambda", "step", "nightly", "step7_hive")
+SIZES = (15.0, 15.0, 30.0, 30.0, 60.0, 60.0)
+RATE = 10.0
+
+
+def day(seconds: float, took: float, quantity: Quantity = STEP, known: float = 0.0) -> Day:
+    return Day(quantity, seconds, round(seconds * RATE), took, known)
+
+
+def test_an_exact_line_is_found_exactly() -> None:
+    images = [150, 300, 600, 600]
+    for sums in (False, True):
+        fit = fit_line(images, [5 + 0.01 * n for n in images], sums=sums)
+        assert fit.fixed.value == pytest.approx(5)
+        assert fit.per_image.value == pytest.approx(0.01)
+        assert fit.predict(2400).low == pytest.approx(29) == fit.predict(2400).high
+
+
+@pytest.mark.parametrize("sums", [False, True])
+def test_intervals_cover_as_often_as_they_say(sums: bool) -> None:
+    random = np.random.default_rng(1)
+    n = np.array([size * RATE for size in SIZES])
+    covered = np.zeros(3)
+    trials = 1000
+    for _ in range(trials):
+        noise = (
+            random.standard_normal(len(n) + 1) * np.sqrt([*n, 2400.0] if sums else np.ones(len(n) + 1)) * 0.2
+        )
+        fit = fit_line(n.tolist(), (5 + 0.01 * n + noise[:-1]).tolist(), sums=sums)
+        covered += (
+            fit.fixed.covers(5),
+            fit.per_image.covers(0.01),
+            fit.predict(2400).covers(5 + 24 + noise[-1]),
+        )
+    # Four standard errors of a share of CONFIDENCE among the trials.
+    allowed = 4 * np.sqrt(CONFIDENCE * (1 - CONFIDENCE) / trials)
+    assert np.abs(covered / trials - CONFIDENCE).max() < allowed
+
+
+def test_too_few_sizes_are_refused() -> None:
+    with pytest.raises(ConfigurationError, match="3 sizes"):
+        fit_line([150, 150, 300], [1, 1, 2], sums=False)
+    with pytest.raises(ConfigurationError, match="two days"):
+        fit_constant([150], [1])
+
+
+def test_a_day_that_obeys_is_predicted_and_one_that_does_not_is_missed() -> None:
+    random = np.random.default_rng(2)
+    fitted = [day(size, 5 + 0.02 * size * RATE + random.normal(0, 0.05)) for size in SIZES]
+    fits = fit_all(fitted)
+    good, bad = check_held_out(fits, fitted, [day(240, 53.0), day(240, 80.0)])
+    assert good.verdict == "within 10%" and good.ok
+    assert bad.verdict == "MISSED" and not bad.ok
+    with pytest.raises(ConfigurationError, match="4 times longer"):
+        check_held_out(fits, fitted, [day(200, 45.0)])
+
+
+def test_the_online_median_does_not_grow_and_the_wait_for_midnight_is_known() -> None:
+    online, batch = (
+        Quantity("kappa", "consumer", "consumer", "online"),
+        Quantity("kappa", "consumer", "consumer", "batch"),
+    )
+    fitted = [
+        d
+        for i, size in enumerate(SIZES)
+        for d in (day(size, 0.1 + 0.001 * (i % 2), online), day(size, 8 + 0.001 * i, batch, known=size / 2))
+    ]
+    checks = check_held_out(
+        fit_all(fitted), fitted, [day(240, 0.1005, online), day(240, 8.0, batch, known=120.0)]
+    )
+    by_name = {check.quantity.name: check for check in checks}
+    assert by_name["online"].predicted.value == pytest.approx(0.1005)
+    assert by_name["batch"].measured == 128.0
+    assert by_name["batch"].predicted.value == pytest.approx(128.0, rel=0.01)
+
+
+def test_the_projection_states_its_formula() -> None:
+    fitted = [day(size, 5 + 0.02 * size * RATE) for size in SIZES]
+    (projection,) = project_full_day(fit_all(fitted), fitted)
+    assert projection.images == 864_000
+    assert projection.seconds.value == pytest.approx(5 + 0.02 * 864_000)
+    assert projection.formula == "5 s + 0.02 s x 864,000 images"
+
+
+def test_a_run_folder_gives_its_days(tmp_path: Path) -> None:
+    days = {(d.quantity.arm, str(d.quantity)): d for d in observe(complete_run(tmp_path).write())}
+    delta = days["lambda", "step1_delta"]
+    assert delta.seconds == pytest.approx(20 / 6)
+    assert delta.images == 40
+    inference = days["lambda", "online inference"]
+    assert (inference.images, inference.seconds) == (39, pytest.approx(0.39))
+    assert days["lambda", "nightly inference"].seconds == pytest.approx(39 * 0.04)
+    assert days["kappa", "online median"].measured == pytest.approx(0.04)
+    batch = days["kappa", "batch median"]
+    assert batch.seconds == pytest.approx(5.0)
+    assert batch.measured == pytest.approx(5 + 10 - 0.2 * 19)
