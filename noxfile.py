@@ -74,6 +74,13 @@ def browser(session: nox.Session) -> None:
 
 
 @nox.session
+def large_report(session: nox.Session) -> None:
+    """Result and report of a ledger of ten million events: time and memory, against their limits."""
+    prepare(session)
+    run(session, "python", "-m", "tests.benchmarks.large_ledger", *session.posargs)
+
+
+@nox.session
 def integration(session: nox.Session) -> None:
     """Tests against real services, which they start. Options after -- go to pytest."""
     prepare(session)
