@@ -1,7 +1,8 @@
 """What a run measures of a projection's inputs, as the TOML that ``lkbench plan`` takes.
 
 Only what one run can tell apart: the device's batch times, the path around the device, bytes, requests. The
-rest stays assumed: in one run of a compressed day, a night's fixed work and its work per image look alike.
+rest stays assumed: in one run of a compressed day, a night's fixed work and its work per image look alike,
+and a small night has smaller jobs, so more PUTs per image, than a large one.
 """
 
 from __future__ import annotations
@@ -85,7 +86,6 @@ def measured_coefficients(query: LedgerQuery, result: Mapping[str, Any], run_id:
     contents: Mapping[str, Mapping[str, Any]] = result["arms"]
     for content in contents.values():
         found += _stored(content["completeness"], content["resources"]["rows"])
-        found += _requests(content["resources"]["rows"])
     unique = {measured.name: measured for measured in found if measured.value > 0}
     return [replace(measured, source=f"{measured.source}; run {run_id}") for measured in unique.values()]
 
@@ -115,13 +115,6 @@ def _stored(completeness: Mapping[str, Any], rows: Rows) -> list[Measured]:
         Measured("signals_per_image", signals / keys, "signals", "signals / images in the Hive table"),
         Measured("bytes_per_image", stored / keys, "B", "bytes of the key-value store / images"),
     ]
-
-
-def _requests(rows: Rows) -> list[Measured]:
-    downloads, puts = _of(rows, "s3_get", "gpu_worker"), _of(rows, "s3_put", "gpu_worker")
-    if not downloads or not puts:
-        return []
-    return [Measured("results_per_put", downloads / puts, "images", "nightly downloads / nightly PUTs")]
 
 
 def _of(rows: Rows, resource: str, process: str) -> float | None:
