@@ -48,7 +48,7 @@ def summary_rows(result: Mapping[str, Any]) -> list[SummaryRow]:
         *_load_rows(Located(result)["provenance"], list(arms)),
         *_latency_rows(arms),
         *_device_rows(arms),
-        *_throughput_rows(arms),
+        *_throughput_rows(arms, _capacity_per_second(result)),
         *_completeness_rows(arms),
         *_work_rows(arms),
         *_resource_rows(arms),
@@ -133,7 +133,17 @@ def hours_text(hours: float) -> str:
     return f"{hours:.3g} h ({duration_text(hours * 3600)})"
 
 
-def _throughput_rows(arms: Mapping[str, Located]) -> Iterator[SummaryRow]:
+def _capacity_per_second(result: Mapping[str, Any]) -> float | None:
+    """Images per second of the bare loop that the run measured before its arms, if it did."""
+    capacity = (result.get("provenance") or {}).get("capacity") or {}
+    return capacity.get("images_per_second")
+
+
+def _throughput_rows(arms: Mapping[str, Located], capacity: float | None) -> Iterator[SummaryRow]:
+    def text(per_second: float) -> str:
+        ratio = f" ({per_second / capacity:.0%} of the bare loop)" if capacity else ""
+        return f"{per_second:.1f}{ratio}"
+
     labels = {
         "offered": "offered during the day",
         "sustained": "sustained during the day",
@@ -141,9 +151,7 @@ def _throughput_rows(arms: Mapping[str, Located]) -> Iterator[SummaryRow]:
     }
     for name, label in labels.items():
         cells = {
-            arm: _figure_cell(
-                content["images_per_second"], f"{name}_per_second", lambda value: f"{value:.1f}"
-            )
+            arm: _figure_cell(content["images_per_second"], f"{name}_per_second", text)
             for arm, content in arms.items()
         }
         yield SummaryRow("Images per second", label, "throughput", cells)

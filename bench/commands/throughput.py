@@ -127,6 +127,8 @@ def throughput(
     dataset = load_dataset("crops", note)
     if count > len(dataset.images):
         raise ConfigurationError(f"--count {count}: the data set has {len(dataset.images)} images")
+    if not latency:
+        dataset = dataclasses.replace(dataset, images=dataset.images[:count])
     with stand(config, dataset, note) as servers:
         layout = Layout(config.inference.workers, 1, 2, config.inference.max_batch)
         if search:

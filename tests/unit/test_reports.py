@@ -208,3 +208,12 @@ def test_a_run_without_a_result_can_not_be_reported(tmp_path: Path) -> None:
     run_dir = complete_run(tmp_path / "run-1").write()
     with pytest.raises(ConfigurationError, match=r"result\.json"):
         write_report(run_dir)
+
+
+def test_a_throughput_stands_beside_its_share_of_the_bare_loop(run_dir: Path) -> None:
+    result = compute_result(run_dir)
+    sustained = result["arms"]["kappa"]["images_per_second"]["sustained_per_second"]
+    assert "of the bare loop" not in printed(result)  # this run's capacity was not measured
+
+    result["provenance"]["capacity"] = {"images_per_second": 2 * sustained}
+    assert f"{sustained:.1f} (50% of the bare loop)" in printed(result)
