@@ -28,7 +28,7 @@ from reports.plot import Plot, Series, marker
 from reports.plots import availability_plot, backlog_plot, latency_plot, percentile_plot
 from reports.policy import Assets
 from reports.provenance import environment_rows
-from reports.saved_plan import SavedPlan, saved_plan
+from reports.saved_plan import saved_plan
 from reports.summary import hours_text, reasons, summary_rows
 from signals.errors import ConfigurationError
 
@@ -102,7 +102,7 @@ def render(result: dict[str, Any], manifest: Mapping[str, Any], run_dir: Path) -
             summary=rows,
             missing=reasons(rows),
             summary_queries=dict.fromkeys(row.query for row in rows if row.query),
-            plots=_plots(found, curves, arms, _freshness_seconds(manifest, plan)),
+            plots=_plots(found, curves, arms, None if plan is None else plan.freshness_seconds),
             bandless=sorted({curve.band_reason for curve in curves if curve.band_reason}),
             lives=lives(found["lives"]),
             longest_allocated=_longest_allocated(result),
@@ -138,13 +138,6 @@ def _plots(
         backlog_plot(found["over_time"], arms),
     )
     return {plot.id: plot for plot in plots if plot is not None}
-
-
-def _freshness_seconds(manifest: Mapping[str, Any], plan: SavedPlan | None) -> float | None:
-    if plan is not None:
-        return plan.freshness_seconds
-    stated = manifest.get("freshness_seconds")
-    return None if stated is None else float(stated)
 
 
 def _listed(listed: list[Figure]) -> list[Figure]:

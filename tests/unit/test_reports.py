@@ -217,3 +217,24 @@ def test_a_throughput_stands_beside_its_share_of_the_bare_loop(run_dir: Path) ->
 
     result["provenance"]["capacity"] = {"images_per_second": 2 * sustained}
     assert f"{sustained:.1f} (50% of the bare loop)" in printed(result)
+
+
+def test_a_saved_plan_brings_its_map_and_its_objective(tmp_path: Path) -> None:
+    run_dir = complete_run(tmp_path / "run-1").write()
+    write_result(run_dir)
+    assert "Decision map" not in write_report(run_dir).read_text()
+    plan = {"verdict": "Kappa <b>", "inputs": {"freshness_p95_seconds": 60.0, "images_per_day": 8.6e6}}
+    (run_dir / "plan.json").write_bytes(orjson.dumps(plan))
+    Image.new("RGB", (4, 4)).save(run_dir / "decision_map.png")
+    page = PageParser.of(write_report(run_dir))
+    assert "Kappa <b>" in page.text
+    assert "objective: 95 % within 60 s" in page.text
+    (source,) = [attributes["src"] for tag, attributes in page.tags if tag == "img"]
+    assert str(source).startswith("data:image/png;base64,")
+    (run_dir / "decision_map.png").write_bytes(b"<svg onload='alert(1)'>")
+    with pytest.raises(ConfigurationError, match="no PNG"):
+        write_report(run_dir)
+    (run_dir / "decision_map.png").unlink()
+    (run_dir / "plan.json").write_text("[]")
+    with pytest.raises(ConfigurationError, match="no plan"):
+        write_report(run_dir)
