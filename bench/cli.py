@@ -231,7 +231,7 @@ def setup(config_path: Path | None) -> None:
 @config_option
 @output_option
 def services(config_path: Path | None, output: Path) -> None:
-    """Start Kafka, the object store and PostgreSQL, print them as a configuration file, keep them up.
+    """Start every server that a run can use, print them as a configuration file, keep them up.
 
     The printed TOML works as --config of a run: the same way, a run uses servers of your own. It holds
     secrets. Stop with Ctrl-C.

@@ -47,6 +47,17 @@ class PostgresConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class GssConfig:
+    """An external Galaxy Signal Service; with no ``endpoint`` the harness starts its own.
+
+    It must see the folder of the run under the same path: stores are dumped to files and uploaded as files.
+    """
+
+    endpoint: str = ""  # host:port
+    token: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class SparkConfig:
     """Where Spark runs."""
 
@@ -63,8 +74,11 @@ class ModelConfig:
 
 @dataclass(frozen=True, slots=True)
 class InferenceConfig:
-    """Devices per pool and how requests are batched on them."""
+    """Devices per pool and how requests are batched on them. With an ``endpoint``, Lambda's online path uses
+    that inference service; the other pools still run here."""
 
+    endpoint: str = ""  # host:port
+    token: str = ""
     device: Literal["cpu", "cuda"] = "cpu"
     workers: int = field(default_factory=lambda: min(2, os.cpu_count() or 1))
     max_batch: int = 8
@@ -79,6 +93,7 @@ class HarnessConfig:
     kafka: KafkaConfig = field(default_factory=KafkaConfig)
     s3: S3Config = field(default_factory=S3Config)
     postgres: PostgresConfig = field(default_factory=PostgresConfig)
+    gss: GssConfig = field(default_factory=GssConfig)
     spark: SparkConfig = field(default_factory=SparkConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     inference: InferenceConfig = field(default_factory=InferenceConfig)
@@ -106,6 +121,8 @@ class HarnessConfig:
         shown = asdict(self)
         for key in ("access_key", "secret_key"):
             shown["s3"][key] = _SECRET if shown["s3"][key] else ""
+        for section in ("gss", "inference"):
+            shown[section]["token"] = _SECRET if shown[section]["token"] else ""
         # Any of these may carry a password; the key tells what was set.
         shown["postgres"]["dsn"] = _without_password(self.postgres.dsn)
         for section, key in (("kafka", "options"), ("spark", "conf")):
@@ -177,12 +194,22 @@ def _validate(config: HarnessConfig, file: str) -> None:
             f"{file}: [postgres] dsn must be a URI: postgresql://user:password@host/name; in a password, "
             "% is written %25, @ %40, / %2F, ? %3F"
         )
+    for section, external in (("gss", config.gss), ("inference", config.inference)):
+        _validate_rpc(external, f"{file}: [{section}]")
     inference = config.inference
     for key in ("workers", "max_batch"):
         if getattr(inference, key) < 1:
             raise ConfigurationError(f"{file}: [inference] {key} must be at least 1")
     if inference.max_batch_wait_seconds < 0:
         raise ConfigurationError(f"{file}: [inference] max_batch_wait_seconds must not be negative")
+
+
+def _validate_rpc(external: GssConfig | InferenceConfig, where: str) -> None:
+    if bool(external.endpoint) != bool(external.token):
+        raise ConfigurationError(f"{where} an external server needs both, endpoint and token")
+    host, _, port = external.endpoint.rpartition(":")
+    if external.endpoint and not (host and port.isdecimal() and 0 < int(port) < 65536):
+        raise ConfigurationError(f"{where} endpoint must be host:port, not {external.endpoint!r}")
 
 
 def _is_postgres_uri(dsn: str) -> bool:

@@ -20,7 +20,7 @@ from bench.consumers.progress import (
 from bench.display import ArmStatus, Display
 from bench.generator import Generator, sleep_until
 from bench.load import Load
-from bench.services.stack import start_gss
+from bench.services.gss import check_files_are_shared, start_gss
 from bench.watch import watched
 from signals.architecture import Pipeline, RunContext
 from signals.errors import PipelineError
@@ -97,8 +97,12 @@ class Replicate:
     def _support(self) -> Iterator[tuple[RunContext, ProcessGroup]]:
         # The Rockstore is fresh for every replicate; the consumers stop before it does.
         with ProcessGroup(self._context.log_dir) as group:
-            host, port = start_gss(group, self._context.arm_dir, self._context.rpc_token)
-            context = dataclasses.replace(self._context, gss_host=host, gss_port=port)
+            context = self._context
+            if context.gss.is_up:
+                check_files_are_shared(context)
+            else:
+                gss = start_gss(group, context.arm_dir, context.gss.token)
+                context = dataclasses.replace(context, gss=gss)
             context.save(context.arm_dir / "context.json")
             with watched(group):
                 yield context, group

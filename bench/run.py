@@ -37,7 +37,7 @@ from bench.services.stack import Endpoints, ServiceStack
 from bench.setup import prepare
 from bench.watch import watched
 from bench.workload import Workload, read_trace
-from signals.architecture import Pipeline, RunContext
+from signals.architecture import Pipeline, RpcEndpoint, RunContext
 from signals.catalog import Catalog
 from signals.errors import ConfigurationError, LkbenchError, MissingRequirement
 from signals.ledger import Ledger
@@ -46,6 +46,7 @@ from signals.object_store import ObjectStore
 from signals.process import ProcessGroup
 
 NEARLY_FULL_BYTES = 32 * 1024**2
+RESERVE_BYTES = 2**20
 STAGING_THREADS = 8
 MIN_FREE_DISK_BYTES = 2 * 1024**3
 UNUSABLE_IN_PATHS = frozenset("[]{}*?:'\"\\")
@@ -90,6 +91,7 @@ class Run:
         self.run_dir = (settings.output / run_id).resolve()
         self._namespace = f"lk_{self._token}"
         self._current: Replicate | None = None
+        self._disk_was_full = False
 
     def execute(self) -> dict[str, Any]:
         """Run everything and return the content of ``result.json``.
@@ -132,22 +134,16 @@ class Run:
                         self._current = Replicate(arm, context, load, self._display, nights=settings.nights)
                         with measured(context, services, self.run_dir / "services"):
                             self._current.run()
+            self._reserve.unlink(missing_ok=True)
             seal(self.run_dir)
             manifest.end("complete")
             return write_result(self.run_dir)
         except KeyboardInterrupt:
             self._close_unfinished(manifest, "aborted", "interrupted")
             raise
-        except OSError as error:
-            self._close_unfinished(manifest, "failed", str(error))
-            if error.errno == errno.ENOSPC:
-                raise MissingRequirement(
-                    f"the disk that holds {self.run_dir} is full; free some space or use --output"
-                ) from error
-            raise
         except Exception as error:
             self._close_unfinished(manifest, "failed", str(error))
-            if shutil.disk_usage(self.run_dir).free < NEARLY_FULL_BYTES:
+            if self._disk_was_full or (isinstance(error, OSError) and error.errno == errno.ENOSPC):
                 raise MissingRequirement(
                     f"the disk that holds {self.run_dir} is full, which ended the run: free some space or "
                     f"use --output ({error})"
@@ -159,10 +155,16 @@ class Run:
         if self._current is not None:
             self._current.refresh()
 
+    @property
+    def _reserve(self) -> Path:
+        # What it takes to write how the run ended, also on a disk that has filled up meanwhile.
+        return self.run_dir / ".reserve"
+
     def _close_unfinished(self, manifest: Manifest, status: Any, error: str) -> None:
         # What was measured until then is kept and readable; a full disk must not hide the first error, nor a
         # second Ctrl-C cut the writing short.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+        self._reserve.unlink(missing_ok=True)
         with contextlib.suppress(OSError, LkbenchError):
             seal(self.run_dir)
         with contextlib.suppress(OSError):
@@ -215,9 +217,10 @@ class Run:
             self.run_dir.mkdir(parents=True)
         except OSError as error:
             raise ConfigurationError(f"can't write to {self._settings.output}: {error.strerror}") from error
+        self._reserve.write_bytes(bytes(RESERVE_BYTES))
         free = shutil.disk_usage(self.run_dir).free
         if free < MIN_FREE_DISK_BYTES:
-            self.run_dir.rmdir()
+            shutil.rmtree(self.run_dir)
             raise MissingRequirement(
                 f"{self._settings.output} has {free / 1024**3:.1f} GiB free, a run needs "
                 f"{MIN_FREE_DISK_BYTES / 1024**3:.0f}; free some space or use --output"
@@ -242,9 +245,14 @@ class Run:
             ProcessGroup(self.run_dir / "logs" / "services") as group,
             ServiceStack(self.run_dir, self._config, group, self._namespace, needed) as stack,
         ):
-            endpoints = stack.start(self._display.note)
-            with watched(group):
-                yield endpoints, group
+            try:
+                endpoints = stack.start(self._display.note)
+                with watched(group):
+                    yield endpoints, group
+            except BaseException:
+                # Asked now, before the servers' data is removed.
+                self._disk_was_full = shutil.disk_usage(self.run_dir).free < NEARLY_FULL_BYTES
+                raise
 
     def _stage_images(self, dataset: Dataset, endpoints: Endpoints) -> None:
         self._display.note(f"staging {len(dataset.images)} images in {endpoints.s3.bucket}")
@@ -279,9 +287,8 @@ class Run:
             jdbc_jar=str(endpoints.jdbc_jar),
             spark_master=endpoints.spark_master,
             spark_conf=endpoints.spark_conf,
-            gss_host="",
-            gss_port=0,
-            rpc_token=secrets.token_hex(16),
+            gss=endpoints.gss or RpcEndpoint.to_be_started(),
+            inference=endpoints.inference or RpcEndpoint.to_be_started(),
             day_seconds=load.schedule.day_seconds,
             model_dir=model_dir,
             catalog_path=self._config.catalog,

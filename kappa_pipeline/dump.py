@@ -68,7 +68,7 @@ def dump_day(context: RunContext, day: int, midnight_ns: int, ledger: Ledger) ->
     try:
         with step("dump.watermark"):
             wait_for_watermark(context, midnight_ns, context.drain_timeout_seconds)
-        with step("dump.checkpoint"), GssClient(context.gss_host, context.gss_port, context.rpc_token) as gss:
+        with step("dump.checkpoint"), GssClient.of_run(context) as gss:
             gss.checkpoint(checkpoint)
         with contextlib.ExitStack() as stack:
             with step("dump.spark_session"):

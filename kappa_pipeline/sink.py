@@ -73,7 +73,7 @@ class Sink:
 
     @staticmethod
     def _client(context: RunContext) -> GssClient:
-        return GssClient(context.gss_host, context.gss_port, context.rpc_token)
+        return GssClient.of_run(context)
 
     def _look_up(self, batch: Batch[Sequence[bytes]]) -> list[list[bool] | Exception]:
         answers = iter(self._lookups.contains([key for keys in batch for key in keys]))

@@ -8,6 +8,7 @@ import time
 
 from lambda_pipeline.media_log import MediaLog, media_log_dir
 from lambda_pipeline.offline.record import failed_step
+from lambda_pipeline.online.external_service import hold_external_service
 from lambda_pipeline.online.ready_files import inference_address_file, worker_ready_file
 from lambda_pipeline.pinlater import PgmqPinLater
 from lambda_pipeline.submitter import Submitter
@@ -96,14 +97,16 @@ class LambdaArm:
         context = self._context
         group = self._group = ProcessGroup(context.log_dir, self._restarted)
         self._stack.callback(group.stop)
-        ready = [inference_address_file(context.arm_dir)] + [
-            worker_ready_file(context.arm_dir, index) for index in range(context.workers)
-        ]
-        service = self._start_process("inference_service", "inference_service", 0)
-        workers = [
-            self._start_process(f"online_worker-{index}", "worker", index) for index in range(context.workers)
-        ]
-        for child, path in zip([service, *workers], ready, strict=True):
+        starting = []
+        if context.inference.is_up:
+            self._stack.enter_context(hold_external_service(context, self._ledger))
+        else:
+            service = self._start_process("inference_service", "inference_service", 0)
+            starting.append((service, inference_address_file(context.arm_dir)))
+        for index in range(context.workers):
+            worker = self._start_process(f"online_worker-{index}", "worker", index)
+            starting.append((worker, worker_ready_file(context.arm_dir, index)))
+        for child, path in starting:
             group.wait_for_file(child, path, READY_SECONDS)
 
     def _start_process(self, name: str, module: str, index: int) -> Child:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import secrets
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -100,6 +101,30 @@ class S3Endpoint:
 
 
 @dataclass(frozen=True, slots=True)
+class RpcEndpoint:
+    """A server of our own RPC. Port 0: it is not up yet; the token is then the one to start it with."""
+
+    host: str
+    port: int
+    token: str = field(repr=False)
+
+    @classmethod
+    def to_be_started(cls) -> RpcEndpoint:
+        """One with a token of its own."""
+        return cls("", 0, secrets.token_hex(16))
+
+    @property
+    def address(self) -> str:
+        """``host:port``."""
+        return f"{self.host}:{self.port}"
+
+    @property
+    def is_up(self) -> bool:
+        """Whether there is an address to call."""
+        return self.port > 0
+
+
+@dataclass(frozen=True, slots=True)
 class RunContext:
     """Everything that an arm and its processes need to know about one replicate of one run."""
 
@@ -113,9 +138,8 @@ class RunContext:
     s3: S3Endpoint
     postgres_dsn: str  # libpq URI; PinLater's queues
     metastore_dsn: str  # libpq URI; the Hive metastore's database
-    gss_host: str
-    gss_port: int
-    rpc_token: str
+    gss: RpcEndpoint  # its store for this replicate is called as the namespace
+    inference: RpcEndpoint  # the online path's service; one that is not up is started by the arm that uses it
     day_seconds: float  # length of a compressed day
     model_dir: Path  # folder of the model and its manifest
     kafka_options: dict[str, str] = field(default_factory=dict)  # more librdkafka options
@@ -185,6 +209,8 @@ class RunContext:
         """Inverse of :meth:`save`."""
         raw: dict[str, Any] = orjson.loads(path.read_bytes())
         raw["s3"] = S3Endpoint(**raw["s3"])
+        for name in ("gss", "inference"):
+            raw[name] = RpcEndpoint(**raw[name])
         for name in ("run_dir", "arm_dir", "model_dir"):
             raw[name] = Path(raw[name])
         return cls(**raw)

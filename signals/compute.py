@@ -17,10 +17,11 @@ import numpy as np
 from signals.batcher import Batch, BatcherClosed, DynamicBatcher
 from signals.catalog import Catalog, MediaConfig
 from signals.declaration import FloatArray, SignalDeclaration
+from signals.device_session import book_batch
 from signals.errors import ImageError
 from signals.image import RgbImage, decode_image, image_signature
 from signals.inference import InferenceEngine, SignalValues, values_of_mixed_batch
-from signals.ledger import Ledger, Stage
+from signals.ledger import Ledger
 from signals.model import ModelManifest
 from signals.preprocess import prepare
 from signals.record import SignalRecord
@@ -160,14 +161,7 @@ class LocalCompute:
     def _infer(self, batch: Batch[_Prepared]) -> list[ComputeResult | Exception]:
         outputs = self._engine.run(np.stack([item.tensor for item in batch]))
         end_ns = time.time_ns()
-        self._ledger.record(
-            Stage.DEVICE_BUSY,
-            start_ns=batch.start_ns,
-            end_ns=end_ns,
-            pool=self._pool,
-            device=self._engine.device,
-            batch_size=len(batch),
-        )
+        book_batch(self._ledger, self._engine.device, batch.start_ns, end_ns, len(batch), pool=self._pool)
         found = values_of_mixed_batch(outputs, [item.galaxy for item in batch])
         results: list[ComputeResult | Exception] = []
         for item, values in zip(batch, found, strict=True):

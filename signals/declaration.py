@@ -7,9 +7,11 @@ has to map declarations onto itself. Functions work on whole batches and know no
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from importlib.metadata import entry_points
 from typing import Literal
 
 import numpy as np
@@ -19,6 +21,7 @@ from signals.errors import ConfigurationError
 
 FloatArray = npt.NDArray[np.float32]
 SignalFunction = Callable[[FloatArray], FloatArray]
+ENTRY_POINTS = "lkbench.signals"
 NAME_PATTERN = re.compile(r"[a-z][a-z0-9_]{0,63}")  # names become keys, Hive partitions and topic names
 
 
@@ -47,6 +50,11 @@ class SignalDeclaration:
                 f"got shape {values.shape} for {len(output)} images"
             )
         return values
+
+    @property
+    def title(self) -> str:
+        """Name and version, for people."""
+        return f"{self.name} v{self.version}"
 
     def serves(self, galaxy: str) -> bool:
         """Whether ``galaxy`` keeps this signal."""
@@ -84,10 +92,29 @@ def signal(
     return declare
 
 
-def declared_signals() -> tuple[SignalDeclaration, ...]:
-    """Every declared signal, ordered by name and version; the shipped ones are always among them."""
+@functools.cache
+def _import_declarations() -> None:
     import signals.visual  # noqa: F401  # declares the shipped signals; imports this module, hence here
 
+    for point in entry_points(group=ENTRY_POINTS):
+        try:
+            point.load()
+        except ConfigurationError:
+            raise
+        except Exception as error:  # whatever a module does when it is imported
+            raise ConfigurationError(
+                f"the signals of {point.value} (entry point {point.name} of {ENTRY_POINTS}) can't be loaded: "
+                f"{type(error).__name__}: {error}"
+            ) from error
+
+
+def declared_signals() -> tuple[SignalDeclaration, ...]:
+    """Every declared signal, ordered by name and version: the shipped ones, and those in the modules that
+    installed packages name in the entry point group ``lkbench.signals``.
+
+    Raises ConfigurationError for a module that can't be imported, and for a signal that is declared twice.
+    """
+    _import_declarations()
     return tuple(_registry[key] for key in sorted(_registry))
 
 

@@ -1,6 +1,6 @@
 """GSS, the Galaxy Signal Service: the RPC that signals are looked up and written through.
 
-``python -m signals.gss --data DIR --ready-file FILE --token-file FILE`` owns the Rockstore in DIR and says
+``python -m signals.gss --data DIR --ready-file FILE --token-file FILE`` owns the Rockstores in DIR and says
 in FILE (JSON: host, port, pid) where it listens. Started again with the same ready file, it takes the same
 port, so that its clients find it again.
 """
@@ -9,18 +9,20 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import sys
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import click
-import orjson
 import thriftpy2
 
+from signals.architecture import RpcEndpoint, RunContext
+from signals.declaration import NAME_PATTERN
 from signals.encodings import IDL_DIR
 from signals.errors import ConfigurationError, LkbenchError
-from signals.process import StopSignal, write_ready_file
+from signals.process import StopSignal, previous_port, write_ready_file
 from signals.rockstore import Rockstore
 from signals.rpc import RpcClient, RpcServer
 
@@ -32,20 +34,28 @@ _idl = thriftpy2.load(str(IDL_DIR / "gss.thrift"), module_name="gss_thrift")
 
 
 class GssClient:
-    """Looks signals up and writes them. Thread-safe. Raises ServiceError when GSS can't be reached.
+    """Looks signals up in one store and writes them. Thread-safe. Raises ServiceError without an answer.
 
     A call outlives a restart of GSS that takes less than ``retry_seconds``.
     """
 
     MAINTENANCE_TIMEOUT_SECONDS = 600.0  # of calls whose work grows with the store
 
-    def __init__(self, host: str, port: int, token: str, *, retry_seconds: float = RETRY_SECONDS) -> None:
-        self._rpc = RpcClient(_idl.Gss, host, port, token, retry_seconds=retry_seconds)
+    def __init__(self, endpoint: RpcEndpoint, store: str, *, retry_seconds: float = RETRY_SECONDS) -> None:
+        server = (endpoint.host, endpoint.port, endpoint.token)
+        self._store = store
+        self._rpc = RpcClient(_idl.Gss, *server, retry_seconds=retry_seconds)
         self._maintenance = RpcClient(
-            *(_idl.Gss, host, port, token),
+            _idl.Gss,
+            *server,
             timeout_seconds=self.MAINTENANCE_TIMEOUT_SECONDS,
             retry_seconds=retry_seconds,
         )
+
+    @classmethod
+    def of_run(cls, context: RunContext, *, retry_seconds: float = RETRY_SECONDS) -> GssClient:
+        """A client of the store of one replicate of a run."""
+        return cls(context.gss, context.namespace, retry_seconds=retry_seconds)
 
     def get(self, key: bytes) -> bytes | None:
         """The value of one key, None if it has none."""
@@ -60,7 +70,7 @@ class GssClient:
 
     def _first_values(self, keys: list[bytes]) -> list[bytes | None]:
         """The values of the first keys, at least one: as many as fit into an answer."""
-        answer = self._rpc.call("multi_get", keys)
+        answer = self._rpc.call("multi_get", self._store, keys)
         values: list[bytes | None] = answer.values
         for position in answer.missing:
             values[position] = None
@@ -70,25 +80,29 @@ class GssClient:
         """Whether each key has a value, in the order of ``keys``."""
         present: list[bool] = []
         for start in range(0, len(keys), KEYS_PER_CALL):
-            present += self._rpc.call("contains", list(keys[start : start + KEYS_PER_CALL]))
+            present += self._rpc.call("contains", self._store, list(keys[start : start + KEYS_PER_CALL]))
         return present
 
     def put(self, items: Iterable[tuple[bytes, bytes]]) -> None:
         """Write items. Up to 1,000 items of 16 MiB are written all or none; more are split in order."""
         for chunk in _chunks(items):
-            self._rpc.call("put", [key for key, _ in chunk], [value for _, value in chunk])
+            self._rpc.call("put", self._store, [key for key, _ in chunk], [value for _, value in chunk])
 
     def ingest(self, paths: Sequence[Path]) -> None:
         """Add SST files that GSS's process can read, at once."""
-        self._maintenance.call("ingest", [str(path.absolute()) for path in paths])
+        self._maintenance.call("ingest", self._store, [str(path.absolute()) for path in paths])
 
     def checkpoint(self, path: Path) -> None:
         """Write a consistent copy of the store to ``path``, on GSS's file system; it must not exist."""
-        self._maintenance.call("checkpoint", str(path.absolute()))
+        self._maintenance.call("checkpoint", self._store, str(path.absolute()))
 
     def count(self) -> int:
         """The exact number of keys; reads all of them."""
-        return int(self._maintenance.call("count"))
+        return int(self._maintenance.call("count", self._store))
+
+    def drop(self) -> int:
+        """Remove this store and all whose names start with its name. Returns how many there were."""
+        return int(self._maintenance.call("drop", self._store))
 
     def close(self) -> None:
         """Close the connections."""
@@ -102,12 +116,48 @@ class GssClient:
         self.close()
 
 
-class _Handler:
-    def __init__(self, store: Rockstore) -> None:
-        self._store = store
+class _Stores:
+    """Rockstores by name, each in a sub-folder of ``folder``, opened when it is first asked for."""
 
-    def multi_get(self, keys: list[bytes]) -> object:
-        found = self._store.multi_get(keys)
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._open: dict[str, Rockstore] = {}
+        self._lock = threading.Lock()
+
+    def __getitem__(self, name: str) -> Rockstore:
+        with self._lock:
+            if name not in self._open:
+                if not NAME_PATTERN.fullmatch(name):
+                    raise ConfigurationError(f"{name!r} can't be the name of a store")
+                self._open[name] = Rockstore(self._folder / name)
+            return self._open[name]
+
+    def drop(self, prefix: str) -> int:
+        """Remove the stores whose names start with ``prefix``, which must be a name itself."""
+        if not NAME_PATTERN.fullmatch(prefix):
+            raise ConfigurationError(f"{prefix!r} can't be the beginning of a store's name")
+        with self._lock:
+            folders = list(self._folder.glob(f"{prefix}*"))
+            for folder in folders:
+                if (store := self._open.pop(folder.name, None)) is not None:
+                    store.close()
+                shutil.rmtree(folder)
+        return len(folders)
+
+    def close(self) -> None:
+        """Flush and close all."""
+        with self._lock:
+            for store in self._open.values():
+                store.close()
+            self._open.clear()
+
+
+class _Handler:
+    def __init__(self, stores: _Stores) -> None:
+        self._stores = stores
+
+    def multi_get(self, store: str, keys: list[bytes]) -> object:
+        found = self._stores[store].multi_get(keys)
         missing = [position for position, value in enumerate(found) if value is None]
         values = [value or b"" for value in found]
         fitting = _fitting(values)
@@ -116,32 +166,36 @@ class _Handler:
             missing = [position for position in missing if position < fitting]
         return _idl.Values(values=values, missing=missing)
 
-    def contains(self, keys: list[bytes]) -> list[bool]:
-        return self._store.contains_many(keys)
+    def contains(self, store: str, keys: list[bytes]) -> list[bool]:
+        return self._stores[store].contains_many(keys)
 
-    def put(self, keys: list[bytes], values: list[bytes]) -> None:
+    def put(self, store: str, keys: list[bytes], values: list[bytes]) -> None:
         if len(keys) != len(values):
             raise ConfigurationError(f"{len(keys)} keys, but {len(values)} values")
-        self._store.put_many(zip(keys, values, strict=True))
+        self._stores[store].put_many(zip(keys, values, strict=True))
 
-    def ingest(self, paths: list[str]) -> None:
-        self._store.ingest([Path(path) for path in paths])
+    def ingest(self, store: str, paths: list[str]) -> None:
+        self._stores[store].ingest([Path(path) for path in paths])
 
-    def checkpoint(self, path: str) -> None:
-        self._store.checkpoint(Path(path))
+    def checkpoint(self, store: str, path: str) -> None:
+        self._stores[store].checkpoint(Path(path))
 
-    def count(self) -> int:
-        return self._store.count()
+    def count(self, store: str) -> int:
+        return self._stores[store].count()
+
+    def drop(self, prefix: str) -> int:
+        return self._stores.drop(prefix)
 
 
-def serve(data: Path, ready_file: Path, token: str, host: str, stop: threading.Event) -> None:
-    """Serve until ``stop`` is set, then let running calls answer and close the store."""
-    port = 0
-    with contextlib.suppress(OSError, orjson.JSONDecodeError, KeyError):
-        port = int(orjson.loads(ready_file.read_bytes())["port"])
+def serve(data: Path, ready_file: Path, token: str, host: str, stop: threading.Event, port: int = 0) -> None:
+    """Serve until ``stop`` is set, then let running calls answer and close the stores."""
+    data.mkdir(parents=True, exist_ok=True)
+    stores = _Stores(data)
     with (
-        Rockstore(data) as store,
-        RpcServer(_idl.Gss, _Handler(store), token, host=host, port=port) as server,
+        contextlib.closing(stores),
+        RpcServer(
+            *(_idl.Gss, _Handler(stores), token), host=host, port=port or previous_port(ready_file)
+        ) as server,
     ):
         write_ready_file(ready_file, {"host": server.host, "port": server.port, "pid": os.getpid()})
         stop.wait()
@@ -176,11 +230,12 @@ def _chunks(items: Iterable[tuple[bytes, bytes]]) -> Iterator[list[tuple[bytes, 
 @click.option("--ready-file", type=click.Path(path_type=Path), required=True)
 @click.option("--token-file", type=click.Path(path_type=Path, exists=True), required=True)
 @click.option("--host", default="127.0.0.1", show_default=True)
-def main(data: Path, ready_file: Path, token_file: Path, host: str) -> None:
+@click.option("--port", default=0, show_default=True, help="0: a free one, the same after a restart.")
+def main(data: Path, ready_file: Path, token_file: Path, host: str, port: int) -> None:
     """Serve the Galaxy Signal Service until SIGTERM."""
     stop = StopSignal()
     try:
-        serve(data, ready_file, token_file.read_text("utf-8").strip(), host, stop)
+        serve(data, ready_file, token_file.read_text("utf-8").strip(), host, stop, port)
     except LkbenchError as error:
         click.echo(f"gss: {error}", err=True)
         sys.exit(error.exit_code)

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 import urllib3
 from minio import Minio
+from minio.deleteobjects import DeleteObject
 from minio.error import MinioException, S3Error
 
 from signals.architecture import S3Endpoint
@@ -105,6 +106,12 @@ class ObjectStore:
         """Write many objects concurrently. Returns their number; raises ServiceError at the first failure."""
         with ThreadPoolExecutor(threads, thread_name_prefix="put") as pool:
             return sum(1 for _ in pool.map(lambda item: self.put(*item), items))
+
+    def remove(self, keys: Iterable[str]) -> None:
+        """Delete objects; those that do not exist are no error. Raises ServiceError."""
+        objects = (DeleteObject(key) for key in keys)
+        for error in self._call(lambda: list(self._client.remove_objects(self._endpoint.bucket, objects))):
+            raise ServiceError(f"the object store refuses to delete {error.name}: {error.message}")
 
     def list(self, prefix: str) -> Iterator[str]:
         """Keys that start with ``prefix``, in order. Raises ServiceError."""

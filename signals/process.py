@@ -275,6 +275,13 @@ def write_ready_file(path: Path, content: Mapping[str, object]) -> None:
     temporary.replace(path)
 
 
+def previous_port(path: Path) -> int:
+    """The port in a ready file that an earlier incarnation of this process wrote, 0 if there is none."""
+    with contextlib.suppress(OSError, orjson.JSONDecodeError, KeyError):
+        return int(orjson.loads(path.read_bytes())["port"])
+    return 0
+
+
 def log_tail(log: Path, lines: int = 12) -> str:
     """The last lines that say something, each on a line of its own and indented: what follows a message."""
     with contextlib.suppress(OSError):

@@ -18,6 +18,7 @@ from thriftpy2.protocol import TCyBinaryProtocol
 from thriftpy2.thrift import TApplicationException, TMessageType, TProcessor
 from thriftpy2.transport import TCyMemoryBuffer
 
+from signals.architecture import RpcEndpoint
 from signals.counters import COUNTERS, rpc_bytes, rpc_calls
 from signals.errors import RecordError, ServiceError
 from signals.rpc_channel import RpcRejected, frame, prove_as_client, prove_as_server, receive_frame
@@ -40,6 +41,15 @@ class RpcLimits:
 
 class RpcUnavailable(ServiceError):
     """The server can't be reached, closed the connection, or did not answer in time."""
+
+
+def check_endpoint(endpoint: RpcEndpoint) -> None:
+    """Connect, and prove the token both ways. Raises RpcUnavailable or RpcRejected."""
+    try:
+        with socket.create_connection((endpoint.host, endpoint.port), HANDSHAKE_SECONDS) as connection:
+            prove_as_client(connection, endpoint.token)
+    except OSError as error:
+        raise RpcUnavailable(f"nothing of this project's answers: {error}") from error
 
 
 class RpcServer:

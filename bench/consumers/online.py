@@ -31,7 +31,7 @@ class OnlineClient:
 
     def __init__(self, context: RunContext, ledger: Ledger) -> None:
         self._ledger = ledger
-        self._gss = GssClient(context.gss_host, context.gss_port, context.rpc_token)
+        self._gss = GssClient.of_run(context)
         self._dead_letter_topic = context.dead_letter_topic
         self._ended: dict[int, str] = {}
         self.progress = OnlineProgress()

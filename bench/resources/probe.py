@@ -100,7 +100,8 @@ def _count_results(context: RunContext) -> None:
         COUNTERS.add_of("spark", 0, SPARK_TASK_SECONDS, totals.run_seconds)
         COUNTERS.add_of("spark", 0, SPARK_CPU_SECONDS, totals.cpu_seconds)
     COUNTERS.add_of("stored", 0, PARQUET_STORED, parquet_bytes(context))
-    COUNTERS.add_of("stored", 0, ROCKSTORE_STORED, folder_bytes(context.arm_dir / "rockstore"))
+    if not context.gss.is_up:  # an external one keeps its stores where only it can see them
+        COUNTERS.add_of("stored", 0, ROCKSTORE_STORED, folder_bytes(context.arm_dir / "rockstore"))
     if context.s3.bucket:  # or the run's arms need no object store
         with contextlib.suppress(LkbenchError):  # it may have died: then it is not counted
             COUNTERS.add_of("stored", 0, S3_STORED, object_bytes(context.s3, f"{context.namespace}/"))

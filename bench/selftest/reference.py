@@ -60,7 +60,7 @@ class ReferenceArm:
         self._context = context
         self._announcer = Announcer(context)
         self._open.append(self._announcer)
-        self._gss = GssClient(context.gss_host, context.gss_port, context.rpc_token)
+        self._gss = GssClient.of_run(context)
         self._open.append(self._gss)
         self._metastore = MetastoreWriter(context.metastore_dsn, context.namespace, context.warehouse_dir)
         self._open.append(self._metastore)

@@ -1,31 +1,48 @@
-"""Starts the Galaxy Signal Service of one arm and replicate."""
+"""Starts a Galaxy Signal Service, or checks an external one."""
 
 from __future__ import annotations
 
+import shutil
 import sys
 from pathlib import Path
 
+from bench.services.rpc import started_endpoint
 from bench.services.startup import write_secret
-from signals.errors import ServiceError
+from signals.architecture import RpcEndpoint, RunContext
+from signals.errors import ConfigurationError, ServiceError
+from signals.gss import GssClient
 from signals.process import ProcessGroup
 
-START_TIMEOUT_SECONDS = 60.0
 
-
-def start_gss(group: ProcessGroup, arm_dir: Path, token: str) -> tuple[str, int]:
-    """Start GSS over a Rockstore in ``arm_dir`` and wait until it serves. Returns its host and port.
+def start_gss(group: ProcessGroup, folder: Path, token: str) -> RpcEndpoint:
+    """Start GSS with its Rockstores in ``folder`` and wait until it serves.
 
     Raises ServiceError, naming its log, when it does not come up.
     """
-    arm_dir.mkdir(parents=True, exist_ok=True)
-    token_file = write_secret(arm_dir / "gss.token", token)
-    ready_file = arm_dir / "gss.ready"
+    folder.mkdir(parents=True, exist_ok=True)
+    token_file = write_secret(folder / "gss.token", token)
+    ready_file = folder / "gss.ready"
     ready_file.unlink(missing_ok=True)
-    argv = [sys.executable, "-m", "signals.gss", "--data", str(arm_dir / "rockstore")]
+    argv = [sys.executable, "-m", "signals.gss", "--data", str(folder / "rockstore")]
     argv += ["--ready-file", str(ready_file), "--token-file", str(token_file)]
-    child = group.start("gss", argv)
-    address = group.wait_for_file(child, ready_file, START_TIMEOUT_SECONDS)
-    host, port = address.get("host"), address.get("port")
-    if not isinstance(host, str) or not isinstance(port, int):
-        raise ServiceError(f"gss wrote no address into {ready_file}; its log is {child.log}")
-    return host, port
+    return started_endpoint(group, group.start("gss", argv), ready_file, token)
+
+
+def check_files_are_shared(context: RunContext) -> None:
+    """Have an external GSS write a checkpoint where the nightly work of this replicate will want one.
+
+    Raises ConfigurationError where it can't, or where what it wrote is not seen here.
+    """
+    probe = context.arm_dir / "gss-probe"
+    problem = "it wrote a checkpoint that is not seen here"
+    with GssClient.of_run(context) as gss:
+        try:
+            gss.checkpoint(probe)
+        except ServiceError as error:
+            problem = str(error)
+    if not probe.is_dir():
+        raise ConfigurationError(
+            f"GSS at {context.gss.address} does not share the folder {context.arm_dir}: {problem}; [gss] "
+            "needs a server that can write there under the same path"
+        )
+    shutil.rmtree(probe)

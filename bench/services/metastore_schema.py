@@ -19,7 +19,7 @@ from psycopg.conninfo import conninfo_to_dict
 from bench.services.jars import JDBC, fetch_jars, jar
 from bench.services.metastore import create_metastore, schema_file
 from bench.services.postgres import PostgresServer, binaries_dir
-from signals.architecture import RunContext, S3Endpoint
+from signals.architecture import RpcEndpoint, RunContext, S3Endpoint
 from signals.errors import ServiceError
 from signals.hive import (
     add_partition_sql,
@@ -104,9 +104,8 @@ def _context(folder: Path, metastore_dsn: str) -> RunContext:
         s3=S3Endpoint("", "", "", ""),
         postgres_dsn="",
         metastore_dsn=metastore_dsn,
-        gss_host="",
-        gss_port=0,
-        rpc_token="",
+        gss=RpcEndpoint.to_be_started(),
+        inference=RpcEndpoint.to_be_started(),
         day_seconds=0.0,
         model_dir=folder,
         spark_master="local[1]",

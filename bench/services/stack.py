@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 from collections.abc import Callable
@@ -12,18 +11,17 @@ from pathlib import Path
 from types import TracebackType
 
 from bench.config import HarnessConfig, S3Config
-from bench.services.gss import start_gss
 from bench.services.jars import JDBC, KAFKA, S3PROXY, JarSet, jar
 from bench.services.kafka import KafkaServer, check_kafka
+from bench.services.leftovers import remove_objects, remove_queues, remove_stores, remove_topics
 from bench.services.metastore import create_metastore, drop_metastore
 from bench.services.needs import EVERYTHING, OBJECT_STORE
 from bench.services.postgres import PostgresServer, check_postgres, install_pgmq
+from bench.services.rpc import external_endpoint
 from bench.services.s3proxy import S3ProxyServer, check_s3
-from signals.architecture import S3Endpoint
+from signals.architecture import RpcEndpoint, S3Endpoint
 from signals.errors import LkbenchError
 from signals.process import ProcessGroup
-
-__all__ = ["Endpoints", "ServiceStack", "jar_sets", "start_gss"]
 
 LOCAL_SPARK_CORES = 2
 Progress = Callable[[str], None]
@@ -41,6 +39,8 @@ class Endpoints:
     jdbc_jar: Path
     spark_master: str
     spark_conf: dict[str, str]
+    gss: RpcEndpoint | None = None  # None: every replicate starts its own
+    inference: RpcEndpoint | None = None  # None: the arm that needs it starts its own
 
 
 class ServiceStack:
@@ -61,15 +61,21 @@ class ServiceStack:
         self._folder = run_dir / "services"
         self._config, self._group, self._namespace, self._needed = config, group, namespace, needed
         self._servers: list[KafkaServer | S3ProxyServer | PostgresServer] = []
-        self._external_metastore = ""  # URI of the server on which a database was made
+        self._leftovers: dict[str, Callable[[], None]] = {}  # how to remove what was made on external servers
+        self._progress: Progress = lambda _: None
 
     def start(self, progress: Progress = lambda _: None) -> Endpoints:
         """Start all servers, side by side. Returns when each has answered.
 
         Raises ServiceError naming the server and its log, or MissingRequirement.
         """
+        self._progress = progress
         progress("starting " + ", ".join(self._own()) if self._own() else "checking external servers")
         self._folder.mkdir(parents=True, exist_ok=True)
+        gss = external_endpoint("GSS", self._config.gss)
+        if gss is not None:
+            self._leftovers["the stores of GSS"] = lambda: remove_stores(gss, self._namespace)
+        inference = external_endpoint("the inference service", self._config.inference)
         with ThreadPoolExecutor(3, thread_name_prefix="services") as pool:
             kafka = pool.submit(self._start_kafka)
             s3 = pool.submit(self._start_s3)
@@ -92,13 +98,21 @@ class ServiceStack:
             jdbc_jar=jar(JDBC, "postgresql"),
             spark_master=self._config.spark.master or f"local[{cores}]",
             spark_conf=dict(self._config.spark.conf),
+            gss=gss,
+            inference=inference,
         )
 
     def stop(self) -> None:
-        """Stop the servers and remove their data; logs stay. Never raises."""
-        if self._external_metastore:
-            with contextlib.suppress(LkbenchError):  # that server may be gone; it is not ours to mend
-                drop_metastore(self._external_metastore, self._metastore_name)
+        """Stop the servers and remove their data; logs stay. Never raises.
+
+        What the run made on external servers is removed, too; what can't be is named to ``progress``.
+        """
+        for what, remove in self._leftovers.items():
+            try:
+                remove()
+            except LkbenchError as error:  # that server may be gone; it is not ours to mend
+                self._progress(f"left behind: {what} of {self._namespace} ({error})")
+        self._leftovers.clear()
         for server in reversed(self._servers):
             server.stop()
         self._servers.clear()
@@ -128,6 +142,9 @@ class ServiceStack:
         external = self._config.kafka
         if external.bootstrap:
             check_kafka(external.bootstrap, external.options)
+            self._leftovers["the Kafka topics"] = lambda: remove_topics(
+                external.bootstrap, external.options, self._namespace
+            )
             return external.bootstrap
         server = KafkaServer(self._group, self._folder / "kafka")
         self._servers.append(server)
@@ -139,6 +156,7 @@ class ServiceStack:
         if self._config.s3.endpoint:
             endpoint = _external_endpoint(self._config.s3)
             check_s3(endpoint)
+            self._leftovers["the objects in S3"] = lambda: remove_objects(endpoint, self._namespace)
             return endpoint
         server = S3ProxyServer(self._group, self._folder / "s3proxy")
         self._servers.append(server)
@@ -154,7 +172,10 @@ class ServiceStack:
             dsn = server.start()
         install_pgmq(dsn)
         if self._config.postgres.dsn:
-            self._external_metastore = dsn
+            self._leftovers["the queues in PostgreSQL"] = lambda: remove_queues(dsn, self._namespace)
+            self._leftovers["the Hive metastore's database"] = lambda: drop_metastore(
+                dsn, self._metastore_name
+            )
         return dsn, create_metastore(dsn, self._metastore_name)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,8 +12,10 @@ from json import dumps  # a string is written in JSON as in TOML
 from pathlib import Path
 
 from bench.config import HarnessConfig
+from bench.services.gss import start_gss
+from bench.services.inference import start_inference
 from bench.services.stack import Endpoints, ServiceStack
-from bench.setup import prepare_servers
+from bench.setup import prepare_model, prepare_servers
 from signals.process import ProcessGroup
 
 
@@ -21,11 +24,12 @@ class StandaloneServers:
     """Servers that are up. ``toml`` is the configuration file that names them; it holds secrets."""
 
     toml: str = field(repr=False)
-    group: ProcessGroup = field(repr=False)
+    groups: tuple[ProcessGroup, ...] = field(repr=False)
 
     def check(self) -> None:
         """Raise ServiceError, naming the server and its log, if one that was started here has ended."""
-        self.group.check()
+        for group in self.groups:
+            group.check()
 
 
 @contextmanager
@@ -38,13 +42,22 @@ def standalone_stack(
     MissingRequirement.
     """
     prepare_servers(config, progress)
+    model_dir = prepare_model(config, progress)
     token = secrets.token_hex(3)
     folder = (output / f"services-{datetime.now(UTC):%Y%m%d-%H%M%S}-{token}").resolve()
     with (
         ProcessGroup(folder / "logs") as group,
         ServiceStack(folder, config, group, namespace=f"lk_{token}") as stack,
+        ProcessGroup(folder / "logs") as rpc_group,  # stops before the stack removes all data
     ):
-        yield StandaloneServers(as_toml(stack.start(progress)), group)
+        endpoints = stack.start(progress)
+        gss = endpoints.gss or start_gss(rpc_group, folder / "services" / "gss", secrets.token_hex(16))
+        inference = endpoints.inference or start_inference(
+            *(rpc_group, folder / "services" / "inference", model_dir),
+            *(config.inference, secrets.token_hex(16)),
+        )
+        endpoints = dataclasses.replace(endpoints, gss=gss, inference=inference)
+        yield StandaloneServers(as_toml(endpoints), (group, rpc_group))
 
 
 def as_toml(endpoints: Endpoints) -> str:
@@ -57,5 +70,9 @@ def as_toml(endpoints: Endpoints) -> str:
     lines += ["[s3]"]
     lines += [f"{key} = {dumps(getattr(s3, key))}" for key in ("endpoint", "access_key", "secret_key")]
     lines += [f"bucket = {dumps(s3.bucket)}", f"secure = {str(s3.secure).lower()}"]
-    lines += [f"region = {dumps(s3.region)}", "[postgres]", f"dsn = {dumps(endpoints.postgres_dsn)}"]
+    lines += [f"region = {dumps(s3.region)}"]
+    for section, rpc in (("gss", endpoints.gss), ("inference", endpoints.inference)):
+        if rpc is not None:
+            lines += [f"[{section}]", f"endpoint = {dumps(rpc.address)}", f"token = {dumps(rpc.token)}"]
+    lines += ["[postgres]", f"dsn = {dumps(endpoints.postgres_dsn)}"]
     return "\n".join(lines)

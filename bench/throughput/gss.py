@@ -13,9 +13,11 @@ from pathlib import Path
 import numpy as np
 
 from bench.services.gss import start_gss
+from signals.architecture import RpcEndpoint
 from signals.gss import GssClient
 from signals.process import ProcessGroup
 
+STORE = "throughput"
 VALUE_BYTES = 5 * 1024  # an embedding of 1,280 float32 numbers
 KEYS = 20_000
 KEYS_PER_CALL = 64
@@ -35,12 +37,11 @@ class GssSpeed:
 
 def measure_gss(seconds: float) -> GssSpeed:
     """Fill a store and read it for ``seconds`` in each of the two ways. Raises ServiceError."""
-    token = secrets.token_hex(16)
     with tempfile.TemporaryDirectory(prefix="lkbench-gss-") as folder, ProcessGroup(Path(folder)) as group:
-        host, port = start_gss(group, Path(folder), token)
-        with GssClient(host, port, token) as client:
+        endpoint = start_gss(group, Path(folder), secrets.token_hex(16))
+        with GssClient(endpoint, STORE) as client:
             client.put((_key(number), secrets.token_bytes(VALUE_BYTES)) for number in range(KEYS))
-        arguments = (host, port, token, seconds)
+        arguments = (endpoint, seconds)
         with ProcessPoolExecutor(CLIENTS, multiprocessing.get_context("spawn")) as pool:
             list(pool.map(abs, range(CLIENTS)))  # processes are up before anything is timed
             rates = [pool.submit(_multi_gets, *arguments, seed) for seed in range(CLIENTS)]
@@ -58,11 +59,11 @@ def _key(number: int) -> bytes:
     return f"pins/visual_embedding/v1/{number:032x}".encode()
 
 
-def _multi_gets(host: str, port: int, token: str, seconds: float, seed: int) -> float:
+def _multi_gets(endpoint: RpcEndpoint, seconds: float, seed: int) -> float:
     """Values per second that one client gets."""
     random = np.random.default_rng(seed)
     calls = [[_key(int(n)) for n in random.integers(0, KEYS, KEYS_PER_CALL)] for _ in range(64)]
-    with GssClient(host, port, token) as client:
+    with GssClient(endpoint, STORE) as client:
         client.multi_get(calls[0])
         started, values = time.monotonic(), 0
         while (elapsed := time.monotonic() - started) < seconds:
@@ -70,12 +71,12 @@ def _multi_gets(host: str, port: int, token: str, seconds: float, seed: int) -> 
     return values / elapsed
 
 
-def _single_gets(host: str, port: int, token: str, seconds: float) -> list[float]:
+def _single_gets(endpoint: RpcEndpoint, seconds: float) -> list[float]:
     """Seconds from when each get was due until it was answered, an open loop of one connection."""
     random = np.random.default_rng(0)
     keys = [_key(int(n)) for n in random.integers(0, KEYS, round(seconds * SINGLE_PER_SECOND))]
     waited: list[float] = []
-    with GssClient(host, port, token) as client:
+    with GssClient(endpoint, STORE) as client:
         client.get(keys[0])
         started = time.monotonic()
         for number, key in enumerate(keys):

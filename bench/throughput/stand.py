@@ -19,9 +19,10 @@ from bench.config import HarnessConfig
 from bench.images import Dataset
 from bench.limit.staged import material, stage
 from bench.limit.worker import Material
-from bench.services.stack import Endpoints, ServiceStack, start_gss
+from bench.services.gss import start_gss
+from bench.services.stack import Endpoints, ServiceStack
 from bench.throughput.processes import process_name
-from signals.architecture import MediaEvent, Pipeline, RunContext
+from signals.architecture import MediaEvent, Pipeline, RpcEndpoint, RunContext
 from signals.catalog import Catalog
 from signals.process import ProcessGroup
 
@@ -80,8 +81,8 @@ class Stand:
         context = self._context(arm_name, number, run_dir, model_dir)
         arm = load_arm(arm_name)
         with ProcessGroup(run_dir / "logs") as group:
-            host, port = start_gss(group, context.arm_dir, context.rpc_token)
-            context = dataclasses.replace(context, gss_host=host, gss_port=port)
+            gss = start_gss(group, context.arm_dir, context.gss.token)
+            context = dataclasses.replace(context, gss=gss)
             try:
                 arm.start(context)
                 yield StartedArm(arm, context)
@@ -105,9 +106,8 @@ class Stand:
             jdbc_jar=str(endpoints.jdbc_jar),
             spark_master=endpoints.spark_master,
             spark_conf=endpoints.spark_conf,
-            gss_host="",
-            gss_port=0,
-            rpc_token=secrets.token_hex(16),
+            gss=RpcEndpoint.to_be_started(),
+            inference=RpcEndpoint.to_be_started(),
             day_seconds=DAY_SECONDS,
             model_dir=model_dir,
             catalog_path=self.config.catalog,

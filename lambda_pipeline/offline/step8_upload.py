@@ -61,7 +61,7 @@ def run(night: Night, inputs: Mapping[str, Any]) -> dict[str, Any]:
         .collect()
     )
     context = night.context
-    with GssClient(context.gss_host, context.gss_port, context.rpc_token) as gss:
+    with GssClient.of_run(context) as gss:
         gss.ingest([Path(row["path"]) for row in written])
     return {
         "sst_files": [row["path"] for row in written],

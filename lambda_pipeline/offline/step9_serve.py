@@ -22,7 +22,7 @@ def run(night: Night, inputs: Mapping[str, Any]) -> dict[str, Any]:
     """
     context = night.context
     served = 0
-    with GssClient(context.gss_host, context.gss_port, context.rpc_token) as gss:
+    with GssClient.of_run(context) as gss:
         for galaxy, path in inputs["partitions"].items():
             table = read_partition(path, ["image_signature", "signal", "version"])
             keys = [

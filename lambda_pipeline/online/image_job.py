@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import orjson
 
 from lambda_pipeline.child import log
+from lambda_pipeline.online.external_service import POOL
 from lambda_pipeline.online.inference_client import InferenceClient
 from lambda_pipeline.pinlater import Job, PinLater
 from lambda_pipeline.publisher import Publisher
@@ -20,6 +21,7 @@ from signals.architecture import AvailabilityEvent, DeadLetter, MediaEvent, RunC
 from signals.catalog import Catalog
 from signals.compute import load_image, records_of
 from signals.declaration import for_galaxy
+from signals.device_session import book_batch
 from signals.encodings import encode_thrift
 from signals.errors import ImageError
 from signals.gss import GssClient
@@ -115,6 +117,10 @@ class ImageJobs:
 
         progress.stage = Stage.INFERENCE
         inferred = clients.inference.infer(tensor, event.galaxy)
+        if self._context.inference.is_up and inferred.batch_position == 0:
+            # An external service books nothing in the ledger of a run; the batches of others are not seen.
+            busy = (inferred.batch_start_ns, inferred.inference_end_ns, inferred.batch_size)
+            book_batch(clients.ledger, inferred.device, *busy, pool=POOL, path=POOL)
         trail.stage(Stage.BATCH_WAIT, inferred.batch_start_ns, batch_size=inferred.batch_size)
         trail.stage(
             Stage.INFERENCE,

@@ -1,4 +1,4 @@
-"""Calls the inference service, and finds it again after it was restarted somewhere else."""
+"""Calls the inference service of the arm, and finds it again where it was restarted; or an external one."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ import socket
 import threading
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import orjson
 
 from lambda_pipeline.online import inference_idl as idl
+from lambda_pipeline.online.ready_files import inference_address_file
+from signals.architecture import RunContext
 from signals.declaration import for_galaxy
 from signals.errors import ImageError, ServiceError
 from signals.image import RgbImage
@@ -33,7 +34,17 @@ class Inferred:
     batch_start_ns: int
     inference_end_ns: int
     batch_size: int
+    batch_position: int
     device: str
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """A service: its model, its devices by name, the titles of the signals that it computes."""
+
+    model_sha256: str
+    devices: tuple[str, ...]
+    signals: frozenset[str]
 
 
 class InferenceClient:
@@ -44,10 +55,9 @@ class InferenceClient:
     and counts the attempt.
     """
 
-    def __init__(
-        self, address_file: Path, token: str, *, timeout_seconds: float, absence_seconds: float
-    ) -> None:
-        self._address_file, self._token = address_file, token
+    def __init__(self, context: RunContext, *, timeout_seconds: float, absence_seconds: float) -> None:
+        self._endpoint = context.inference
+        self._address_file = inference_address_file(context.arm_dir)
         self._timeout_seconds, self._absence_seconds = timeout_seconds, absence_seconds
         self._lock = threading.Lock()
         self._rpc: RpcClient | None = None
@@ -72,7 +82,13 @@ class InferenceClient:
             inference_end_ns=answer.inference_end_ns,
             batch_size=answer.batch_size,
             device=answer.device,
+            batch_position=answer.batch_position,
         )
+
+    def describe(self) -> Description:
+        """What the service computes, and on what. Raises ServiceError."""
+        answer = self._connected().call("describe")
+        return Description(answer.model_sha256, tuple(answer.devices), frozenset(answer.signals))
 
     def close(self) -> None:
         """Close the connections."""
@@ -89,18 +105,24 @@ class InferenceClient:
                     return self._rpc
                 if (address := self._reachable_address()) is not None:
                     self._rpc = RpcClient(
-                        *(idl.Inference, address["host"], address["port"], self._token),
+                        idl.Inference,
+                        *address,
+                        self._endpoint.token,
                         timeout_seconds=self._timeout_seconds,
                     )
                     return self._rpc
             if time.monotonic() >= deadline:
-                raise ServiceError(f"the inference service is away; its address file is {self._address_file}")
+                at = self._endpoint.address if self._endpoint.is_up else self._address_file
+                raise ServiceError(f"the inference service is away: {at}")
             time.sleep(RETRY_SECONDS)
 
-    def _reachable_address(self) -> dict[str, Any] | None:
+    def _reachable_address(self) -> tuple[str, int] | None:
         with contextlib.suppress(OSError, ValueError, KeyError):
-            address: dict[str, Any] = orjson.loads(self._address_file.read_bytes())
-            with socket.create_connection((address["host"], address["port"]), PROBE_SECONDS):
+            address = (self._endpoint.host, self._endpoint.port)
+            if not self._endpoint.is_up:  # the arm's own: it may come back elsewhere
+                written = orjson.loads(self._address_file.read_bytes())
+                address = (written["host"], written["port"])
+            with socket.create_connection(address, PROBE_SECONDS):
                 return address
         return None
 

@@ -13,3 +13,4 @@ _loaded: Any = thriftpy2.load(
 Inference: Any = _loaded.Inference
 Answer: Any = _loaded.Answer
 Signal: Any = _loaded.Signal
+Description: Any = _loaded.Description

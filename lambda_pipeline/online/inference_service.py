@@ -6,12 +6,15 @@ address to the context's address file once every device is warm.
 
 from __future__ import annotations
 
+import functools
 import os
 import queue
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -20,12 +23,12 @@ from lambda_pipeline.online import inference_idl as idl
 from lambda_pipeline.online.ready_files import inference_address_file
 from signals.architecture import RunContext
 from signals.batcher import Batch, DynamicBatcher
-from signals.declaration import FloatArray, SignalDeclaration
-from signals.device_session import DeviceSession
+from signals.declaration import FloatArray, SignalDeclaration, declared_signals
+from signals.device_session import DeviceSession, book_batch
 from signals.errors import ConfigurationError, ImageError, ServiceError
 from signals.image import RgbImage
 from signals.inference import InferenceEngine, SignalValues, values_of_mixed_batch
-from signals.ledger import Ledger, Stage
+from signals.ledger import Ledger
 from signals.model import Model
 from signals.process import StopSignal, write_ready_file
 from signals.rpc import RpcServer
@@ -46,14 +49,25 @@ class _Computed:
     batch_start_ns: int
     inference_end_ns: int
     batch_size: int
+    batch_position: int
     device: str
+
+
+BatchDone = Callable[[str, int, int, int], None]  # device, start and end in Unix ns, images
 
 
 class InferenceHandler:
     """Answers the RPC: packs requests of many callers into batches for a pool of engines."""
 
-    def __init__(self, engines: Sequence[InferenceEngine], context: RunContext, ledger: Ledger) -> None:
-        self._ledger = ledger
+    def __init__(
+        self,
+        engines: Sequence[InferenceEngine],
+        *,
+        max_batch: int,
+        max_batch_wait_seconds: float,
+        on_batch: BatchDone = lambda *_: None,
+    ) -> None:
+        self._engines, self._on_batch = engines, on_batch
         size = engines[0].model.manifest.input_size
         self._shape = (size, size, 3)
         self._idle: queue.SimpleQueue[InferenceEngine] = queue.SimpleQueue()
@@ -61,9 +75,9 @@ class InferenceHandler:
             self._idle.put(engine)
         self._batcher: DynamicBatcher[_Request, _Computed] = DynamicBatcher(
             self._run,
-            context.max_batch,
-            context.max_batch_wait_seconds,
-            capacity=BATCHES_WAITING * context.max_batch * len(engines),
+            max_batch,
+            max_batch_wait_seconds,
+            capacity=BATCHES_WAITING * max_batch * len(engines),
             threads=len(engines),
         )
 
@@ -86,6 +100,15 @@ class InferenceHandler:
             inference_end_ns=done.inference_end_ns,
             batch_size=done.batch_size,
             device=done.device,
+            batch_position=done.batch_position,
+        )
+
+    def describe(self) -> object:
+        """See inference.thrift."""
+        return idl.Description(
+            model_sha256=self._engines[0].model.manifest.sha256,
+            devices=[engine.device for engine in self._engines],
+            signals=[signal.title for signal in declared_signals()],
         )
 
     def close(self) -> None:
@@ -99,18 +122,11 @@ class InferenceHandler:
         finally:
             self._idle.put(engine)
         end_ns = time.time_ns()
-        self._ledger.record(
-            Stage.DEVICE_BUSY,
-            start_ns=batch.start_ns,
-            end_ns=end_ns,
-            path="online",
-            pool=POOL,
-            device=engine.device,
-            batch_size=len(batch),
-        )
+        self._on_batch(engine.device, batch.start_ns, end_ns, len(batch))
+        found = values_of_mixed_batch(outputs, [request.galaxy for request in batch])
         return [
-            _Computed(values, batch.start_ns, end_ns, len(batch), engine.device)
-            for values in values_of_mixed_batch(outputs, [request.galaxy for request in batch])
+            _Computed(values, batch.start_ns, end_ns, len(batch), position, engine.device)
+            for position, values in enumerate(found)
         ]
 
 
@@ -127,25 +143,37 @@ def _packed_signal(declaration: SignalDeclaration, value: FloatArray) -> object:
     )
 
 
-def load_engines(context: RunContext) -> list[InferenceEngine]:
+def load_engines(
+    model_dir: Path, *, device: Literal["cpu", "cuda"], workers: int, max_batch: int
+) -> list[InferenceEngine]:
     """Warm engines: one single-threaded session per worker on CPU, one session per process on a GPU."""
-    model = Model.load(context.model_dir)
+    model = Model.load(model_dir)
     # More sessions on one GPU would not make it more than one device.
-    count = context.workers if context.device == "cpu" else 1
-    engines = [InferenceEngine(model, device=context.device, threads=1, index=i) for i in range(count)]
+    count = workers if device == "cpu" else 1
+    engines = [InferenceEngine(model, device=device, threads=1, index=i) for i in range(count)]
     for engine in engines:
-        engine.warm_up(context.max_batch)
+        engine.warm_up(max_batch)
     return engines
 
 
 def serve(context: RunContext, _index: int, stop: StopSignal) -> None:
     """Run the service until ``stop``."""
     with Ledger.from_context(context, "inference_service") as ledger:
-        engines = load_engines(context)
-        handler = InferenceHandler(engines, context, ledger)
+        engines = load_engines(
+            context.model_dir,
+            device=context.device,
+            workers=context.workers,
+            max_batch=context.max_batch,
+        )
+        handler = InferenceHandler(
+            engines,
+            max_batch=context.max_batch,
+            max_batch_wait_seconds=context.max_batch_wait_seconds,
+            on_batch=functools.partial(book_batch, ledger, pool=POOL, path=POOL),
+        )
         with (
             DeviceSession(ledger, path=POOL, pool=POOL, devices=[engine.device for engine in engines]),
-            RpcServer(idl.Inference, handler, context.rpc_token) as server,
+            RpcServer(idl.Inference, handler, context.inference.token) as server,
         ):
             address = {"host": server.host, "port": server.port, "pid": os.getpid()}
             write_ready_file(inference_address_file(context.arm_dir), address)

@@ -14,7 +14,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from lambda_pipeline.child import log, run_process
 from lambda_pipeline.online.image_job import Clients, ImageJobs
 from lambda_pipeline.online.inference_client import InferenceClient
-from lambda_pipeline.online.ready_files import inference_address_file, worker_ready_file
+from lambda_pipeline.online.ready_files import worker_ready_file
 from lambda_pipeline.pinlater import PgmqPinLater
 from lambda_pipeline.publisher import Publisher
 from signals.architecture import RunContext
@@ -46,19 +46,12 @@ def work(context: RunContext, index: int, stop: StopSignal) -> None:
             pinlater=stack.enter_context(
                 contextlib.closing(PgmqPinLater(context.postgres_dsn, context.namespace, "online"))
             ),
-            gss=stack.enter_context(
-                GssClient(
-                    *(context.gss_host, context.gss_port, context.rpc_token), retry_seconds=patience_seconds
-                )
-            ),
+            gss=stack.enter_context(GssClient.of_run(context, retry_seconds=patience_seconds)),
             store=stack.enter_context(contextlib.closing(ObjectStore(context.s3))),
             inference=stack.enter_context(
                 contextlib.closing(
                     InferenceClient(
-                        inference_address_file(context.arm_dir),
-                        context.rpc_token,
-                        timeout_seconds=patience_seconds,
-                        absence_seconds=patience_seconds,
+                        context, timeout_seconds=patience_seconds, absence_seconds=patience_seconds
                     )
                 )
             ),

@@ -27,9 +27,8 @@ KEYS = 1_000
 
 @pytest.fixture(scope="module")
 def gss(group: ProcessGroup, tmp_path_factory: pytest.TempPathFactory) -> Iterator[GssClient]:
-    token = secrets.token_hex(16)
-    host, port = start_gss(group, tmp_path_factory.mktemp("gss"), token)
-    with GssClient(host, port, token) as client:
+    endpoint = start_gss(group, tmp_path_factory.mktemp("gss"), secrets.token_hex(16))
+    with GssClient(endpoint, "benchmark") as client:
         records = [record(number) for number in range(KEYS)]
         client.put([(item.key, encode_thrift(item)) for item in records])
         yield client

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,9 +51,30 @@ class Finished:
         return [{**p, "location": self.run_dir / p["location"]} for p in found]
 
 
+def install_signals(site: Path) -> None:
+    """What installing a user's package leaves behind: a module, and the entry point that names it."""
+    metadata = site / "my_signals-1.dist-info"
+    metadata.mkdir(parents=True)
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: my-signals\nVersion: 1\n")
+    (metadata / "entry_points.txt").write_text("[lkbench.signals]\nmine = my_signals\n")
+    (site / "my_signals.py").write_text(
+        "from signals.declaration import signal\n"
+        "@signal(name='embedding_norm', version=1, model_output='embedding', galaxies=('pins',))\n"
+        "def embedding_norm(embedding):\n"
+        "    return (embedding**2).sum(axis=1, keepdims=True) ** 0.5\n"
+    )
+
+
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Finished]:
     folder = tmp_path_factory.mktemp("run")
+    install_signals(folder / "site")
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("PYTHONPATH", str(folder / "site"))
+        yield finished_run(folder)
+
+
+def finished_run(folder: Path) -> Finished:
     images = folder / "photos"
     images.mkdir()
     for image in load_dataset("crops").images[:GOOD_IMAGES]:
@@ -126,6 +148,20 @@ def test_the_cat_is_a_cat_through_each_full_path(finished: Finished) -> None:
                 assert int(top[0]) in CAT_CLASSES
                 found += 1
         assert found
+
+
+def test_a_signal_of_the_user_s_own_package_is_computed_by_both_arms(finished: Finished) -> None:
+    for arm in ("lambda", "kappa"):
+        images: dict[str, set[str]] = {}
+        for partition in finished.partitions(arm):
+            signals = duckdb.sql(
+                f"select signal, count(*) as images from '{partition['location']}/*.parquet' group by all"
+            ).fetchall()
+            images.setdefault(partition["galaxy"], set()).update(signals)
+        shipped = {"top5_classes", "visual_embedding"}
+        assert {signal for signal, _ in images["pins"]} == {"embedding_norm", *shipped}
+        assert len({count for _, count in images["pins"]}) == 1
+        assert {signal for signal, _ in images["products"]} == shipped
 
 
 def test_lambda_starts_and_stops_its_nightly_pool_and_kappa_dumps_without_a_device(

@@ -19,7 +19,7 @@ from bench.services.metastore import create_metastore
 from bench.services.metastore_schema import prepare_metastore_schema
 from bench.services.postgres import PostgresServer, install_pgmq
 from bench.services.s3proxy import S3ProxyServer
-from signals.architecture import RunContext, S3Endpoint
+from signals.architecture import RpcEndpoint, RunContext, S3Endpoint
 from signals.efficientnet import build_model
 from signals.process import ProcessGroup
 
@@ -83,8 +83,6 @@ def context(
         number = next(numbers)
         run_dir = services_dir / f"run-{number}"
         arm_dir = run_dir / "arms" / f"{arm}-1"
-        token = secrets.token_hex(16)
-        host, port = start_gss(group, arm_dir, token)
         made = RunContext(
             run_id=run_dir.name,
             arm=arm,
@@ -96,9 +94,8 @@ def context(
             s3=s3,
             postgres_dsn=postgres,
             metastore_dsn=metastore,
-            gss_host=host,
-            gss_port=port,
-            rpc_token=token,
+            gss=start_gss(group, arm_dir, RpcEndpoint.to_be_started().token),
+            inference=RpcEndpoint.to_be_started(),
             day_seconds=10.0,
             model_dir=build_model(),
             jdbc_jar=str(jars.jar(jars.JDBC, "postgresql")),

@@ -72,7 +72,7 @@ class LambdaRun:
         return new
 
     def gss(self) -> GssClient:
-        return GssClient(self.context.gss_host, self.context.gss_port, self.context.rpc_token)
+        return GssClient.of_run(self.context)
 
     def availability(self) -> list[AvailabilityEvent]:
         return [AvailabilityEvent.from_bytes(m) for m in self._messages(self.context.availability_topic)]

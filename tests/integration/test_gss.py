@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
 import sys
@@ -9,11 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from signals.architecture import RpcEndpoint
 from signals.encodings import decode_thrift, encode_thrift
 from signals.errors import ServiceError
 from signals.gss import BYTES_PER_CALL, KEYS_PER_CALL, GssClient
 from signals.process import Child, ProcessGroup
 from signals.rockstore import Rockstore, write_sorted_sst
+from signals.rpc import check_endpoint
 from signals.rpc_channel import RpcRejected
 from tests.unit.record_strategies import record
 
@@ -38,15 +41,15 @@ def child(group: ProcessGroup, tmp_path: Path) -> Child:
 
 
 @pytest.fixture
-def address(group: ProcessGroup, child: Child, tmp_path: Path) -> tuple[str, int]:
+def endpoint(group: ProcessGroup, child: Child, tmp_path: Path) -> RpcEndpoint:
     ready = group.wait_for_file(child, tmp_path / "ready.json", START_SECONDS)
     assert ready["pid"] == child.pid
-    return str(ready["host"]), int(str(ready["port"]))
+    return RpcEndpoint(str(ready["host"]), int(str(ready["port"])), TOKEN)
 
 
 @pytest.fixture
-def gss(address: tuple[str, int]) -> Iterator[GssClient]:
-    with GssClient(*address, TOKEN, retry_seconds=START_SECONDS) as client:
+def gss(endpoint: RpcEndpoint) -> Iterator[GssClient]:
+    with GssClient(endpoint, "pins", retry_seconds=START_SECONDS) as client:
         yield client
 
 
@@ -113,10 +116,36 @@ def test_a_checkpoint_is_read_here_while_gss_takes_writes(gss: GssClient, tmp_pa
         gss.checkpoint(tmp_path / "day0")
 
 
-def test_the_token_is_needed(gss: GssClient, address: tuple[str, int]) -> None:
-    with GssClient(*address, "guess") as stranger, pytest.raises(RpcRejected, match="token"):
+def test_the_token_is_needed(gss: GssClient, endpoint: RpcEndpoint) -> None:
+    guess = dataclasses.replace(endpoint, token="guess")
+    with GssClient(guess, "pins") as stranger, pytest.raises(RpcRejected, match="token"):
         stranger.count()
+    check_endpoint(endpoint)
+    with pytest.raises(RpcRejected, match="token"):
+        check_endpoint(guess)
     assert gss.count() == 0
+
+
+def test_stores_know_nothing_of_each_other_and_are_dropped_by_prefix(
+    gss: GssClient, endpoint: RpcEndpoint, tmp_path: Path
+) -> None:
+    names = ("lk_1_a0", "lk_1_a1", "lk_2_a0")
+    stores = [GssClient(endpoint, name) for name in names]
+    for number, store in enumerate(stores):
+        store.put(items(*range(number + 1)))
+    assert [store.count() for store in stores] == [1, 2, 3]
+    with GssClient(endpoint, "lk_1") as run:
+        assert run.drop() == 2
+        assert run.drop() == 0
+    assert sorted(path.name for path in (tmp_path / "store").iterdir()) == ["lk_2_a0"]
+    assert [store.count() for store in stores] == [0, 0, 3]  # made anew when it is named again
+    for store in stores:
+        store.close()
+    for name in ("", "../lk", "LK"):
+        with GssClient(endpoint, name) as wrong:
+            for call in (wrong.count, wrong.drop):
+                with pytest.raises(RpcRejected, match="can't be"):
+                    call()
 
 
 def test_threads_share_a_client(gss: GssClient) -> None:
@@ -140,12 +169,12 @@ def test_what_was_answered_survives_a_kill(
 
 
 def test_a_call_to_a_gss_that_is_gone_is_a_service_error(
-    address: tuple[str, int], child: Child, group: ProcessGroup
+    endpoint: RpcEndpoint, child: Child, group: ProcessGroup
 ) -> None:
-    with GssClient(*address, TOKEN, retry_seconds=0.1) as client:
+    with GssClient(endpoint, "pins", retry_seconds=0.1) as client:
         client.put(items(1))
         group.stop_child(child)
-        with pytest.raises(ServiceError, match=str(address[1])):
+        with pytest.raises(ServiceError, match=str(endpoint.port)):
             client.get(b"pins/000001")
 
 
@@ -156,19 +185,22 @@ def test_sigterm_ends_it_cleanly(gss: GssClient, child: Child, group: ProcessGro
 
     assert child.popen.returncode == 0
     assert child.log.read_text() == ""
-    with Rockstore(tmp_path / "store") as store:
+    with Rockstore(tmp_path / "store" / "pins") as store:
         assert store.count() == 3
 
 
 def test_a_second_gss_on_the_same_store_says_why_it_can_not(
     gss: GssClient, group: ProcessGroup, tmp_path: Path
 ) -> None:
+    gss.put(items(1))
     argv = [sys.executable, "-m", "signals.gss", "--data", str(tmp_path / "store")]
     argv += ["--ready-file", str(tmp_path / "second.json"), "--token-file", str(tmp_path / "token")]
     second = group.start("second", argv)
 
-    with pytest.raises(ServiceError, match="lock"):
-        group.wait_for_file(second, tmp_path / "second.json", START_SECONDS)
-    assert second.popen.returncode == ServiceError.exit_code
-    assert "Traceback" not in second.log.read_text()
-    assert gss.count() == 0
+    ready = group.wait_for_file(second, tmp_path / "second.json", START_SECONDS)
+    with (
+        GssClient(RpcEndpoint(str(ready["host"]), int(str(ready["port"])), TOKEN), "pins") as other,
+        pytest.raises(RpcRejected, match="lock"),
+    ):
+        other.count()
+    assert gss.count() == 1

@@ -46,6 +46,6 @@ def test_a_replayed_range_computes_what_is_missing_for_its_own_day(
         assert len(replayed) == seen + 2
         assert (present.event_id, False) in replayed
         assert (absent.event_id, True) in replayed
-        with GssClient(run.gss_host, run.gss_port, run.rpc_token) as gss:
+        with GssClient.of_run(run) as gss:
             values = gss.multi_get(keys_of(absent.image_signature))
             assert {decode_thrift(value).day for value in values if value is not None} == {3}

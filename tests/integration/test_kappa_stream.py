@@ -79,7 +79,7 @@ def test_every_arrival_ends_once_and_its_stages_are_contiguous(context: MakeCont
         letter = next(letter for letter in letters if letter.event_id == corrupt.event_id)
         assert (letter.stage, letter.attempts, letter.input_hash) == ("decode", 1, corrupt.image_signature)
 
-        with GssClient(run.gss_host, run.gss_port, run.rpc_token) as gss:
+        with GssClient.of_run(run) as gss:
             for event in good:
                 values = gss.multi_get(keys_of(event.image_signature))
                 records = [decode_thrift(value) for value in values if value is not None]

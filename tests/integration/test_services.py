@@ -172,7 +172,8 @@ def test_nothing_is_left_when_the_driver_is_killed(tmp_path: Path) -> None:
         import time
         from pathlib import Path
         from bench.config import HarnessConfig
-        from bench.services.stack import ServiceStack, start_gss
+        from bench.services.gss import start_gss
+        from bench.services.stack import ServiceStack
         from signals.process import ProcessGroup
         folder = Path({str(tmp_path)!r})
         group = ProcessGroup(folder / "logs")
@@ -278,7 +279,7 @@ def test_spark_finds_every_table_of_the_metastore_made(
 
 def test_gss_serves_each_context_from_its_own_store(context: Callable[..., RunContext]) -> None:
     for made in (context("lambda"), context("kappa", day_seconds=5.0)):
-        client = GssClient(made.gss_host, made.gss_port, made.rpc_token)
+        client = GssClient.of_run(made)
         assert client.get(b"key") is None
         client.put([(b"key", made.arm.encode())])
         assert client.get(b"key") == made.arm.encode()

@@ -6,7 +6,14 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from signals.architecture import AvailabilityEvent, DeadLetter, MediaEvent, RunContext, S3Endpoint
+from signals.architecture import (
+    AvailabilityEvent,
+    DeadLetter,
+    MediaEvent,
+    RpcEndpoint,
+    RunContext,
+    S3Endpoint,
+)
 
 text = st.text(max_size=40)
 number = st.integers(0, 2**62)
@@ -39,9 +46,8 @@ def test_a_context_travels_in_a_private_file(tmp_path: Path) -> None:
         s3=S3Endpoint("127.0.0.1:9000", "a", "s", "bucket"),
         postgres_dsn="postgresql://",
         metastore_dsn="postgresql://",
-        gss_host="127.0.0.1",
-        gss_port=1,
-        rpc_token="secret",
+        gss=RpcEndpoint("127.0.0.1", 1, "secret"),
+        inference=RpcEndpoint.to_be_started(),
         day_seconds=30.0,
         model_dir=tmp_path,
         kafka_options={"security.protocol": "SASL_SSL"},
@@ -49,4 +55,5 @@ def test_a_context_travels_in_a_private_file(tmp_path: Path) -> None:
     path = context.save(tmp_path / "deep" / "context.json")
     assert RunContext.load(path) == context
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert "secret" not in repr(context.gss)
     assert context.media_topic == "kappa1_abc.media_events"

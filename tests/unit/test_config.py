@@ -11,7 +11,7 @@ from bench.config import HarnessConfig
 from bench.services.postgres import check_postgres
 from bench.services.stack import Endpoints
 from bench.services.standalone import as_toml
-from signals.architecture import S3Endpoint
+from signals.architecture import RpcEndpoint, S3Endpoint
 from signals.errors import ConfigurationError, ServiceError
 
 S3 = '[s3]\nendpoint = "s3:9000"\naccess_key = "AK"\nsecret_key = "SK-secret"\nbucket = "b"\n'
@@ -60,6 +60,9 @@ def test_a_full_file_is_read(tmp_path: Path) -> None:
         ("[inference]\nmax_batch_wait_seconds = -1", "negative"),
         ('[kafka]\nbootstrap = "k"\noptions = { a = 1 }', "options must be a table of strings"),
         ('[kafka]\noptions = { a = "1" }', "bootstrap is missing"),
+        ('[gss]\nendpoint = "g:1"', r"\[gss\] an external server needs both, endpoint and token"),
+        ('[inference]\ntoken = "t"', r"\[inference\] an external server needs both"),
+        ('[gss]\nendpoint = "g"\ntoken = "t"', "endpoint must be host:port"),
         ('[s3]\nendpoint = "s3:9000"', "access_key, secret_key, bucket"),
         (S3.replace("s3:9000", "http://s3:9000"), "without a scheme"),
         ('[postgres]\ndsn = "host=h"', "URI"),
@@ -98,6 +101,7 @@ def test_what_is_shown_holds_no_secret(tmp_path: Path) -> None:
     text = '[kafka]\nbootstrap = "k"\noptions = { "sasl.password" = "K-secret" }\n' + S3
     text += '[postgres]\ndsn = "postgresql://u:P-secret@host/db?password=Q-secret"\n'
     text += '[spark]\nconf = { "spark.hadoop.key" = "H-secret" }\n'
+    text += '[gss]\nendpoint = "g:1"\ntoken = "G-secret"\n[inference]\nendpoint = "i:2"\ntoken = "I-secret"\n'
     shown = orjson.dumps(load(tmp_path, text).public()).decode()
     assert "secret" not in shown.replace("secret_key", "")
     assert "host/db" in shown
@@ -114,11 +118,15 @@ def test_servers_written_down_are_a_configuration_that_names_them(tmp_path: Path
         jdbc_jar=tmp_path,
         spark_master="",
         spark_conf={},
+        gss=RpcEndpoint("127.0.0.1", 4, "G"),
+        inference=RpcEndpoint("127.0.0.1", 5, "I"),
     )
     text = as_toml(endpoints)
     config = load(tmp_path, text)
     assert config.kafka.bootstrap == "127.0.0.1:1"
     assert config.kafka.options == {"client.id": 'a "b"'}
     assert config.s3.secret_key == "SK"
+    assert (config.gss.endpoint, config.gss.token) == ("127.0.0.1:4", "G")
+    assert (config.inference.endpoint, config.inference.token) == ("127.0.0.1:5", "I")
     assert config.postgres.dsn == endpoints.postgres_dsn
     assert text.splitlines()[-1].startswith("dsn")

@@ -1,5 +1,10 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -75,3 +80,16 @@ def test_a_row_does_not_depend_on_its_neighbours(logits: FloatArray) -> None:
     together = top5_classes(logits)
     for index in range(len(logits)):
         assert np.array_equal(together[index], top5_classes(logits[index : index + 1])[0])
+
+
+def test_a_module_that_can_not_be_imported_is_named_with_its_entry_point(tmp_path: Path) -> None:
+    metadata = tmp_path / "broken-1.dist-info"
+    metadata.mkdir()
+    (metadata / "entry_points.txt").write_text("[lkbench.signals]\nmine = broken_signals\n")
+    (tmp_path / "broken_signals.py").write_text("import no_such_module\n")
+    code = "import signals.declaration as d\ntry: d.declared_signals()\nexcept Exception as e: print(repr(e))"
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert "ConfigurationError" in done.stdout, done.stderr
+    for word in ("broken_signals", "mine of lkbench.signals", "no_such_module"):
+        assert word in done.stdout

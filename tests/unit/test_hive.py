@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from signals.architecture import RunContext, S3Endpoint
+from signals.architecture import RpcEndpoint, RunContext, S3Endpoint
 from signals.errors import ConfigurationError, PipelineError
 from signals.hive import (
     HIVE_SCHEMA,
@@ -192,9 +192,8 @@ def context(folder: Path, metastore_dsn: str, spark_conf: dict[str, str] | None 
         s3=S3Endpoint("127.0.0.1:1", "", "", ""),
         postgres_dsn="",
         metastore_dsn=metastore_dsn,
-        gss_host="127.0.0.1",
-        gss_port=1,
-        rpc_token="",
+        gss=RpcEndpoint.to_be_started(),
+        inference=RpcEndpoint.to_be_started(),
         day_seconds=60,
         model_dir=folder,
         jdbc_jar="/jars/postgresql.jar",

@@ -13,7 +13,7 @@ from signals.process import ProcessGroup
 def test_a_server_that_ends_is_noticed_and_secrets_are_not_shown(tmp_path: Path) -> None:
     with ProcessGroup(tmp_path) as group:
         server = group.start("kafka", [sys.executable, "-c", "input('up')"])
-        servers = StandaloneServers("dsn = 'secret'", group)
+        servers = StandaloneServers("dsn = 'secret'", (group,))
         assert "secret" not in repr(servers)
         server.popen.wait(timeout=30)  # its stdin is empty, so it ends at once
         with pytest.raises(ServiceError, match=r"kafka ended with code 1; its log is .*kafka\.log"):

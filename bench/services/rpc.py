@@ -1,0 +1,36 @@
+"""Servers of our own RPC: the address of one that was started, and the check of one that was not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from bench.config import GssConfig, InferenceConfig
+from signals.architecture import RpcEndpoint
+from signals.errors import ServiceError
+from signals.process import Child, ProcessGroup
+from signals.rpc import check_endpoint
+
+START_TIMEOUT_SECONDS = 60.0
+
+
+def started_endpoint(group: ProcessGroup, child: Child, ready_file: Path, token: str) -> RpcEndpoint:
+    """Wait until ``child`` says in ``ready_file`` where it serves. Raises ServiceError, naming its log."""
+    address = group.wait_for_file(child, ready_file, START_TIMEOUT_SECONDS)
+    host, port = address.get("host"), address.get("port")
+    if not isinstance(host, str) or not isinstance(port, int):
+        raise ServiceError(f"{child.name} wrote no address into {ready_file}; its log is {child.log}")
+    return RpcEndpoint(host, port, token)
+
+
+def external_endpoint(name: str, config: GssConfig | InferenceConfig) -> RpcEndpoint | None:
+    """The server that the configuration names, None if it names none. Raises ServiceError, with ``name``,
+    if nothing answers there that knows the token."""
+    if not config.endpoint:
+        return None
+    host, _, port = config.endpoint.rpartition(":")
+    endpoint = RpcEndpoint(host, int(port), config.token)
+    try:
+        check_endpoint(endpoint)
+    except ServiceError as error:
+        raise ServiceError(f"{name} at {config.endpoint}: {error}") from error
+    return endpoint
