@@ -255,10 +255,10 @@ def datasets() -> None:
     console = Console()
     console.print("[bold]data sets[/] (--images)")
     for name, text in dataset_descriptions().items():
-        console.print(f"  {name:<12} {text}", highlight=False)
+        console.print(f"  {name:<14} {text}", highlight=False)
     console.print("[bold]workloads[/] (--workload)")
     for name in Workload.names():
-        console.print(f"  {name:<12} {Workload.load(name).description}", highlight=False)
+        console.print(f"  {name:<14} {Workload.load(name).description}", highlight=False)
     console.print(f"[bold]arms[/] (--arms)\n  {', '.join(arm_names())}")
 
 

@@ -52,7 +52,7 @@ def measure_generator(rate_per_second: float, seconds: float) -> GeneratorReport
             offset_ns = time.time_ns() - time.monotonic_ns()
             generator.run_day(0, time.time_ns() + round(LEAD_SECONDS * 1e9), offset_ns)
         seal(run_dir)
-        with open_ledger(run_dir) as query:
+        with open_ledger(run_dir, with_base=False) as query:
             (row,) = query.execute(_DELAYS)
     if row["arrivals"] != arm.accepted:
         raise PipelineError(f"the ledger has {row['arrivals']} of {arm.accepted} arrivals")
@@ -61,7 +61,8 @@ def measure_generator(rate_per_second: float, seconds: float) -> GeneratorReport
 
 _DELAYS = """
 WITH delays AS (
-    SELECT scheduled_ns, submitted_ns, (submitted_ns - scheduled_ns) / 1e9 AS seconds FROM arrivals
+    SELECT start_ns AS scheduled_ns, end_ns AS submitted_ns, (end_ns - start_ns) / 1e9 AS seconds
+    FROM events WHERE stage = 'arrival'
 )
 SELECT
     count(*) AS arrivals,
