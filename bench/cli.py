@@ -24,6 +24,7 @@ from bench.commands.calibrate import calibrate
 from bench.commands.compare import compare_runs, tag
 from bench.commands.cost import cost
 from bench.commands.duration import Duration
+from bench.commands.export import export_run
 from bench.commands.gate import gate
 from bench.commands.generator import generator
 from bench.commands.import_model import import_model
@@ -32,9 +33,11 @@ from bench.commands.plan import plan
 from bench.commands.simulate import simulate
 from bench.commands.sustain import sustain
 from bench.commands.throughput import throughput
+from bench.compare.sides import check_tag, find_side, tag_run
 from bench.config import HarnessConfig
 from bench.display import Display
 from bench.exit_codes import ExitCode, describe
+from bench.exports.run_markdown import run_markdown
 from bench.manifest import read_manifest
 from bench.run import Run, RunSettings
 from bench.run_folder import find_run
@@ -107,6 +110,7 @@ def cli() -> None:
 @click.option(
     "--drain-timeout", type=Duration(), default="300s", show_default=True, help="Per wait for an arm."
 )
+@click.option("--tag", "tag_name", help="A name for this run, if it is VALID: see `lkbench compare`.")
 @config_option
 @output_option
 def run(
@@ -120,6 +124,7 @@ def run(
     replicates: int,
     arms: str,
     drain_timeout: float,
+    tag_name: str | None,
     config_path: Path | None,
     output: Path,
 ) -> None:
@@ -132,6 +137,8 @@ def run(
       lkbench run --days 2 --day 1m --rate 40     two longer, busier days
       lkbench run --load 0.5                      half of what this machine can infer
     """
+    if tag_name is not None:
+        check_tag(tag_name)
     settings = RunSettings(
         images=images,
         workload=workload,
@@ -154,14 +161,21 @@ def run(
     _show(job.run_dir, stderr)
     if not result["validity"]["valid"]:
         sys.exit(ExitCode.INVALID_RUN)
+    if tag_name is not None:
+        tag_run(job.run_dir, tag_name)
 
 
 @cli.command()
 @run_argument
 @output_option
 @click.option("--json", "as_json", is_flag=True, help="Print result.json instead of the table.")
-def report(run: str, output: Path, as_json: bool) -> None:
+@click.option("--markdown", "as_markdown", is_flag=True, help="Print Markdown, for a pull request.")
+def report(run: str, output: Path, as_json: bool, as_markdown: bool) -> None:
     """Print the comparison of a finished run and write its reports again. RUN: an id, a folder or latest."""
+    if as_markdown:
+        for stored in find_side(run, output).runs:
+            click.echo(run_markdown(stored.result))
+        return
     run_dir = find_run(run, output)
     _show(run_dir, Console(stderr=True), as_json=as_json)
 
@@ -267,6 +281,7 @@ cli.add_command(calibrate)
 cli.add_command(compare_runs)
 cli.add_command(generator)
 cli.add_command(cost)
+cli.add_command(export_run)
 cli.add_command(gate)
 cli.add_command(import_model)
 cli.add_command(limit)
