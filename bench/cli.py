@@ -39,6 +39,7 @@ from bench.display import Display
 from bench.exit_codes import ExitCode, describe
 from bench.exports.run_markdown import run_markdown
 from bench.manifest import read_manifest
+from bench.profiles import PROFILES, Profile, announcement
 from bench.run import Run, RunSettings
 from bench.run_folder import find_run
 from bench.workload import Workload
@@ -82,7 +83,14 @@ def cli() -> None:
 @click.option(
     "--seed", type=click.IntRange(0), default=DEFAULTS.seed, show_default=True, help="Seed of the schedule."
 )
-@click.option("--days", default=DEFAULTS.days, show_default=True, help="Compressed days per replicate.")
+@click.option(
+    "--profile",
+    type=click.Choice(list(PROFILES)),
+    default="quick",
+    show_default=True,
+    help="Replicates, days and rate together; options below override it. Says first what it can decide.",
+)
+@click.option("--days", type=int, help="Compressed days per replicate. [default: the profile's]")
 @click.option(
     "--day",
     "day_seconds",
@@ -100,7 +108,7 @@ def cli() -> None:
     type=float,
     help="In place of --rate: a share of the inference capacity, which is measured when the run starts.",
 )
-@click.option("--replicates", default=DEFAULTS.replicates, show_default=True, help="Repeats of each arm.")
+@click.option("--replicates", type=int, help="Repeats of each arm. [default: the profile's]")
 @click.option(
     "--arms",
     default=",".join(DEFAULTS.arms),
@@ -117,11 +125,12 @@ def run(
     images: str,
     workload: str,
     seed: int,
-    days: int,
+    profile: str,
+    days: int | None,
     day_seconds: float | None,
     rate: float | None,
     load: float | None,
-    replicates: int,
+    replicates: int | None,
     arms: str,
     drain_timeout: float,
     tag_name: str | None,
@@ -139,20 +148,26 @@ def run(
     """
     if tag_name is not None:
         check_tag(tag_name)
+    chosen = PROFILES[profile]
     settings = RunSettings(
         images=images,
         workload=workload,
         seed=seed,
-        days=days,
-        day_seconds=day_seconds,
+        days=days or chosen.days,
+        day_seconds=day_seconds or chosen.day_seconds,
         rate_per_second=rate,
         load_share=load,
-        replicates=replicates,
+        replicates=replicates or chosen.replicates,
         arms=tuple(name.strip() for name in arms.split(",") if name.strip()),
         output=output,
         drain_timeout_seconds=drain_timeout,
     )
     stderr = Console(stderr=True)
+    planned = Profile(
+        settings.replicates, settings.days, settings.day_seconds, rate or chosen.rate_per_second
+    )
+    for line in announcement(planned, len(settings.arms)):
+        stderr.print(f"profile {profile}: {line}", highlight=False, markup=False)
     display = Display(stderr)
     job = Run(settings, HarnessConfig.load(config_path), display)
     display.refresh = job.refresh

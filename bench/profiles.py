@@ -1,0 +1,58 @@
+"""How thorough a run is: how long a profile takes and what it can decide, said before anything starts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from bench.database import connect
+from bench.ledger_query import sql_text
+
+# Seconds of one replicate besides its days (start, stop) and of one night, both arms together, and of the
+# servers. From `lkbench run` on 2 cores of which other work took half, so too long for a quiet machine: start
+# and stop are what lies outside the days and nights of its ledger/events.parquet.
+REPLICATE_SECONDS, NIGHT_SECONDS, SERVERS_SECONDS = 54.0, 193.0, 30.0
+DEFAULT_DAY_SECONDS = 30.0
+NEW_SHARE = 0.9  # of arrivals in the default workload; repeats are no key of their own
+DECIDABLE_REPLICATES = 4  # the smallest exact two-sided Mann-Whitney p is 0.029 at 4 v 4, 0.10 at 3 v 3
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """Settings that a run takes where none are given. ``day_seconds`` None: 30 s, or as the images need."""
+
+    replicates: int
+    days: int
+    day_seconds: float | None
+    rate_per_second: float
+
+
+PROFILES = {
+    "quick": Profile(replicates=1, days=1, day_seconds=None, rate_per_second=20.0),
+    "standard": Profile(replicates=4, days=1, day_seconds=None, rate_per_second=20.0),
+    "thorough": Profile(replicates=6, days=2, day_seconds=60.0, rate_per_second=20.0),
+}
+
+
+def announcement(plan: Profile, arms: int) -> Iterator[str]:
+    """Lines that say how long ``plan`` takes, and what it will be able to say."""
+    day_seconds = plan.day_seconds or DEFAULT_DAY_SECONDS
+    night_seconds = plan.days * (arms * day_seconds + NIGHT_SECONDS * arms / 2)
+    seconds = SERVERS_SECONDS + plan.replicates * (REPLICATE_SECONDS * arms / 2 + night_seconds)
+    nights, keys = plan.replicates * plan.days, plan.days * day_seconds * plan.rate_per_second * NEW_SHARE
+    yield f"takes up to {seconds / 60:.0f} minutes on 2 cores (estimated from a run on a busy machine)"
+    with connect() as connection:
+        connection.execute(sql_text("percentiles"))
+        names = "SELECT unnest(['p50', 'p90', 'p95', 'p99']) AS name, unnest([0.5, 0.9, 0.95, 0.99]) AS p"
+        carried = connection.execute(
+            f"SELECT name FROM ({names}) WHERE samples_needed(p) <= $keys",  # noqa: S608
+            {"keys": int(keys * plan.replicates)},
+        ).fetchall()
+        ((needed,),) = connection.execute("SELECT cycles_needed()").fetchall()
+    names = ", ".join(name for (name,) in carried) or "no percentile"
+    yield f"about {keys * plan.replicates:,.0f} images per arm carry {names}"
+    can = "carry" if nights >= needed else f"are too few (of {needed}) for"
+    yield f"{nights} nights {can} intervals of the batch consumer"
+    decidable = plan.replicates >= DECIDABLE_REPLICATES
+    can = "can" if decidable else f"can't (needs {DECIDABLE_REPLICATES})"
+    yield f"{plan.replicates} v {plan.replicates} replicates {can} decide a comparison"
