@@ -152,6 +152,8 @@ def run(
     settings = RunSettings(
         images=images,
         workload=workload,
+        profile=profile,
+        claimed_percentiles=chosen.claimed_percentiles,
         seed=seed,
         days=days or chosen.days,
         day_seconds=day_seconds or chosen.day_seconds,

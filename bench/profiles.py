@@ -19,18 +19,27 @@ DECIDABLE_REPLICATES = 4  # the smallest exact two-sided Mann-Whitney p is 0.029
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """Settings that a run takes where none are given. ``day_seconds`` None: 30 s, or as the images need."""
+    """Settings that a run takes where none are given. ``day_seconds`` None: 30 s, or as the images need.
+
+    A run whose samples can't carry the ``claimed_percentiles`` is INVALID.
+    """
 
     replicates: int
     days: int
     day_seconds: float | None
     rate_per_second: float
+    claimed_percentiles: tuple[str, ...] = ("p50",)
 
 
+ALL_PERCENTILES = ("p50", "p90", "p95", "p99")
 PROFILES = {
     "quick": Profile(replicates=1, days=1, day_seconds=None, rate_per_second=20.0),
-    "standard": Profile(replicates=4, days=1, day_seconds=None, rate_per_second=20.0),
-    "thorough": Profile(replicates=6, days=2, day_seconds=60.0, rate_per_second=20.0),
+    "standard": Profile(
+        4, days=1, day_seconds=None, rate_per_second=20.0, claimed_percentiles=ALL_PERCENTILES
+    ),
+    "thorough": Profile(
+        6, days=2, day_seconds=60.0, rate_per_second=20.0, claimed_percentiles=ALL_PERCENTILES
+    ),
 }
 
 

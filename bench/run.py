@@ -58,6 +58,8 @@ class RunSettings:
 
     images: str = "crops"
     workload: str = "mixed"
+    profile: str = "quick"
+    claimed_percentiles: tuple[str, ...] = ("p50",)  # a run that can't carry them is INVALID
     seed: int = 1
     days: int = 1
     day_seconds: float | None = None
@@ -229,6 +231,8 @@ class Run:
     def _inputs(self) -> dict[str, Any]:
         settings = self._settings
         return {
+            "profile": settings.profile,
+            "claimed_percentiles": list(settings.claimed_percentiles),
             "seed": settings.seed,
             "arms": list(settings.arms),
             "replicates": settings.replicates,

@@ -9,12 +9,14 @@ from bench.validity.rule import Rule
 
 CLOCK_STEP_SECONDS = 0.01
 STEAL_SHARE = 0.05
+OTHERS_SHARE = 0.15
 
 
 def machine_rules(machine: Mapping[str, Any]) -> list[Rule]:
     """``machine``: the row of ``bench/sql/machine.sql``; its figures are None where nothing was sampled."""
     step = machine["largest_clock_step_seconds"]
     stolen = machine["steal_share"]
+    others = machine["others_share"]
     return [
         Rule(
             id="no_clock_steps",
@@ -31,5 +33,13 @@ def machine_rules(machine: Mapping[str, Any]) -> list[Rule]:
             limit=STEAL_SHARE,
             reason="the hypervisor gave too large a share of this machine's CPU time to others",
             advice="use a machine of your own, or one whose cores are not oversold",
+        ),
+        Rule(
+            id="machine_quiet",
+            ok=others is None or others <= OTHERS_SHARE,
+            measured=others,
+            limit=OTHERS_SHARE,
+            reason="processes that are no part of the run took too large a share of this machine's CPU time",
+            advice="stop what else runs here, and run again",
         ),
     ]

@@ -104,6 +104,7 @@ def test_a_run_must_carry_the_percentiles_that_it_claims(tmp_path: Path) -> None
     [
         ("no_clock_steps", samples(step_seconds=-0.5), 0.5),
         ("nothing_stolen", samples(stolen=0.1), 0.1),
+        ("machine_quiet", samples(others=0.2), 0.2),
     ],
 )
 def test_what_the_machine_did_breaks_a_rule(
