@@ -4,7 +4,7 @@
 -- consumer holds the signals (a broker's confirmation, say) is no part of its wait: parts end there.
 
 -- online: each arrival. batch: each key, from its first arrival.
-CREATE TEMP VIEW waits AS
+CREATE TEMP TABLE waits AS
 SELECT
     arm, replicate, day, CASE WHEN occurrence = 1 THEN 'online' ELSE 'online_repeat' END AS consumer,
     event_id, galaxy, image_signature, scheduled_ns, submitted_ns, available_ns
@@ -27,20 +27,22 @@ GROUP BY ALL;
 
 -- The trail that ended a wait: the first that announced the signals, at night the first that wrote its outputs.
 -- One that announced after the consumer held them did not: the one that did was killed before its rows were kept.
+-- Two joins, not one with a CASE: each then has keys of its own, and its time grows with the rows, not their square.
 CREATE TEMP TABLE ending_trails AS
 SELECT
-    w.arm, w.replicate, w.consumer, w.event_id,
-    arg_min((t.path, t.trail), t.end_ns) AS chosen,
-    arg_min(t.attempt, t.end_ns) AS attempt,
-    min(t.end_ns) AS last_ns
-FROM waits w JOIN trail_rows t
-    ON t.arm = w.arm AND t.replicate = w.replicate AND t.start_ns <= w.available_ns
-    AND CASE
-        WHEN w.consumer = 'batch'
-            THEN t.path = 'nightly' AND t.part = 'write' AND t.galaxy = w.galaxy
-                AND t.image_signature = w.image_signature
-        ELSE t.path <> 'nightly' AND t.part = 'publish' AND t.event_id = w.event_id
-    END
+    arm, replicate, consumer, event_id,
+    arg_min((path, trail), end_ns) AS chosen,
+    arg_min(attempt, end_ns) AS attempt,
+    min(end_ns) AS last_ns
+FROM (
+    SELECT w.arm, w.replicate, w.consumer, w.event_id, t.path, t.trail, t.attempt, t.end_ns
+    FROM waits w JOIN trail_rows t USING (arm, replicate, galaxy, image_signature)
+    WHERE w.consumer = 'batch' AND t.path = 'nightly' AND t.part = 'write' AND t.start_ns <= w.available_ns
+    UNION ALL
+    SELECT w.arm, w.replicate, w.consumer, w.event_id, t.path, t.trail, t.attempt, t.end_ns
+    FROM waits w JOIN trail_rows t USING (arm, replicate, event_id)
+    WHERE w.consumer <> 'batch' AND t.path <> 'nightly' AND t.part = 'publish' AND t.start_ns <= w.available_ns
+)
 GROUP BY ALL;
 
 CREATE TEMP TABLE wait_stages AS
