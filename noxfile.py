@@ -41,6 +41,12 @@ def bench(session: nox.Session) -> None:
 
 
 @nox.session
+def env(session: nox.Session) -> None:
+    """Only make the environment, for a job that then calls ``.nox/env/bin/lkbench`` itself."""
+    prepare(session)
+
+
+@nox.session
 def tests(session: nox.Session) -> None:
     """Lint, types, layers, unit, integration and end-to-end tests."""
     prepare(session)

@@ -21,6 +21,7 @@ from rich.console import Console
 from bench.arms import arm_names
 from bench.commands.audit import audit
 from bench.commands.calibrate import calibrate
+from bench.commands.ci import ci
 from bench.commands.compare import compare_runs, tag
 from bench.commands.cost import cost
 from bench.commands.duration import Duration
@@ -295,6 +296,7 @@ def datasets() -> None:
 
 cli.add_command(audit)
 cli.add_command(calibrate)
+cli.add_command(ci)
 cli.add_command(compare_runs)
 cli.add_command(generator)
 cli.add_command(cost)
