@@ -1,4 +1,4 @@
-"""The command line: ``lkbench run|report|explain|verify|doctor|services|datasets|setup``.
+"""The command line, ``lkbench``: the group of all commands, and the exit code of each error.
 
 stdout carries results only and can be piped; progress and errors go to stderr.
 """
@@ -9,13 +9,11 @@ import errno
 import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
-from importlib.metadata import entry_points
+from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 
 import click
-import orjson
 from rich.console import Console
 
 from bench.arms import arm_names
@@ -24,44 +22,23 @@ from bench.commands.calibrate import calibrate
 from bench.commands.ci import ci
 from bench.commands.compare import compare_runs, tag
 from bench.commands.cost import cost
-from bench.commands.duration import Duration
 from bench.commands.export import export_run
 from bench.commands.gate import gate
 from bench.commands.generator import generator
 from bench.commands.import_model import import_model
 from bench.commands.limit import limit
+from bench.commands.options import config_option, output_option, run_argument
 from bench.commands.plan import plan
+from bench.commands.report import report
+from bench.commands.run import run
 from bench.commands.simulate import simulate
 from bench.commands.sustain import sustain
 from bench.commands.throughput import throughput
-from bench.compare.sides import check_tag, find_side, tag_run
 from bench.config import HarnessConfig
-from bench.display import Display
 from bench.exit_codes import ExitCode, describe
-from bench.exports.run_markdown import run_markdown
-from bench.manifest import read_manifest
-from bench.profiles import PROFILES, Profile, announcement
-from bench.run import Run, RunSettings
 from bench.run_folder import find_run
 from bench.workload import Workload
-from signals.errors import ConfigurationError, LkbenchError
-
-DEFAULTS = RunSettings()
-
-config_option = click.option(
-    "--config",
-    "config_path",
-    type=click.Path(path_type=Path),
-    help="TOML file with external services, the model, the device. Without it, everything runs here.",
-)
-run_argument = click.argument("run", default="latest")
-output_option = click.option(
-    "--output",
-    type=click.Path(path_type=Path),
-    default=DEFAULTS.output,
-    show_default=True,
-    help="Folder that holds the run folders.",
-)
+from signals.errors import LkbenchError
 
 
 @click.group(epilog="\b\nExit codes:\n" + describe())
@@ -71,131 +48,6 @@ def cli() -> None:
 
     Start with `lkbench doctor`, then `lkbench run`.
     """
-
-
-@cli.command()
-@click.option(
-    "--images",
-    default=DEFAULTS.images,
-    show_default=True,
-    help="A data set by name (see `lkbench datasets`) or a folder of your own images.",
-)
-@click.option("--workload", default=DEFAULTS.workload, show_default=True, help="Name, or a TOML file.")
-@click.option(
-    "--seed", type=click.IntRange(0), default=DEFAULTS.seed, show_default=True, help="Seed of the schedule."
-)
-@click.option(
-    "--profile",
-    type=click.Choice(list(PROFILES)),
-    default="quick",
-    show_default=True,
-    help="Replicates, days and rate together; options below override it. Says first what it can decide.",
-)
-@click.option("--days", type=int, help="Compressed days per replicate. [default: the profile's]")
-@click.option(
-    "--day",
-    "day_seconds",
-    type=Duration(),
-    help="Length of a compressed day, e.g. 30s; 24h is the real thing. [default: 30s, or as long as your "
-    "images take at --rate]",
-)
-@click.option(
-    "--rate",
-    type=float,
-    help="Mean arrivals per second. [default: 20, or that of a trace at real speed]",
-)
-@click.option(
-    "--load",
-    type=float,
-    help="In place of --rate: a share of the inference capacity, which is measured when the run starts.",
-)
-@click.option("--replicates", type=int, help="Repeats of each arm. [default: the profile's]")
-@click.option(
-    "--arms",
-    default=",".join(DEFAULTS.arms),
-    show_default=True,
-    help="Architectures to run, in order.",
-)
-@click.option(
-    "--drain-timeout", type=Duration(), default="300s", show_default=True, help="Per wait for an arm."
-)
-@click.option("--tag", "tag_name", help="A name for this run, if it is VALID: see `lkbench compare`.")
-@config_option
-@output_option
-def run(
-    images: str,
-    workload: str,
-    seed: int,
-    profile: str,
-    days: int | None,
-    day_seconds: float | None,
-    rate: float | None,
-    load: float | None,
-    replicates: int | None,
-    arms: str,
-    drain_timeout: float,
-    tag_name: str | None,
-    config_path: Path | None,
-    output: Path,
-) -> None:
-    """Run both architectures on the same images and compare them.
-
-    \b
-    Examples:
-      lkbench run                                 the shipped crops, one compressed day of 30 s
-      lkbench run --images ~/photos               every image of a folder
-      lkbench run --days 2 --day 1m --rate 40     two longer, busier days
-      lkbench run --load 0.5                      half of what this machine can infer
-    """
-    if tag_name is not None:
-        check_tag(tag_name)
-    chosen = PROFILES[profile]
-    settings = RunSettings(
-        images=images,
-        workload=workload,
-        profile=profile,
-        claimed_percentiles=chosen.claimed_percentiles,
-        seed=seed,
-        days=days or chosen.days,
-        day_seconds=day_seconds or chosen.day_seconds,
-        rate_per_second=rate,
-        load_share=load,
-        replicates=replicates or chosen.replicates,
-        arms=tuple(name.strip() for name in arms.split(",") if name.strip()),
-        output=output,
-        drain_timeout_seconds=drain_timeout,
-    )
-    stderr = Console(stderr=True)
-    planned = Profile(
-        settings.replicates, settings.days, settings.day_seconds, rate or chosen.rate_per_second
-    )
-    for line in announcement(planned, len(settings.arms)):
-        stderr.print(f"profile {profile}: {line}", highlight=False, markup=False)
-    display = Display(stderr)
-    job = Run(settings, HarnessConfig.load(config_path), display)
-    display.refresh = job.refresh
-    with display:
-        result = job.execute()
-    _show(job.run_dir, stderr)
-    if not result["validity"]["valid"]:
-        sys.exit(ExitCode.INVALID_RUN)
-    if tag_name is not None:
-        tag_run(job.run_dir, tag_name)
-
-
-@cli.command()
-@run_argument
-@output_option
-@click.option("--json", "as_json", is_flag=True, help="Print result.json instead of the table.")
-@click.option("--markdown", "as_markdown", is_flag=True, help="Print Markdown, for a pull request.")
-def report(run: str, output: Path, as_json: bool, as_markdown: bool) -> None:
-    """Print the comparison of a finished run and write its reports again. RUN: an id, a folder or latest."""
-    if as_markdown:
-        for stored in find_side(run, output).runs:
-            click.echo(run_markdown(stored.result))
-        return
-    run_dir = find_run(run, output)
-    _show(run_dir, Console(stderr=True), as_json=as_json)
 
 
 @cli.command()
@@ -306,30 +158,11 @@ cli.add_command(import_model)
 cli.add_command(limit)
 cli.add_command(throughput)
 cli.add_command(plan)
+cli.add_command(report)
+cli.add_command(run)
 cli.add_command(simulate)
 cli.add_command(sustain)
 cli.add_command(tag)
-
-
-def _show(run_dir: Path, stderr: Console, *, as_json: bool = False) -> None:
-    """Print the table (or JSON) to stdout and write every installed report; their paths go to stderr."""
-    if not (run_dir / "result.json").is_file():
-        raise ConfigurationError(f"{run_dir} has no result: its run did not end; {_how_it_ended(run_dir)}")
-    result = orjson.loads((run_dir / "result.json").read_bytes())
-    if as_json:
-        click.echo(orjson.dumps(result, option=orjson.OPT_INDENT_2))
-    else:
-        for point in entry_points(group="lkbench.tables"):
-            Console().print(point.load()(result))
-    for point in sorted(entry_points(group="lkbench.reports"), key=lambda p: p.name):
-        write: Callable[[Path], Path] = point.load()
-        stderr.print(f"{point.name} report: {write(run_dir)}", highlight=False, markup=False)
-    stderr.print(f"run folder: {run_dir}", highlight=False, markup=False)
-
-
-def _how_it_ended(run_dir: Path) -> str:
-    manifest = read_manifest(run_dir)
-    return f"it is marked {manifest.get('status')} ({manifest.get('error') or 'no reason given'})"
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

@@ -10,7 +10,7 @@ import math
 import secrets
 import shutil
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -302,14 +302,3 @@ class Run:
             max_batch_wait_seconds=inference.max_batch_wait_seconds,
             drain_timeout_seconds=self._settings.drain_timeout_seconds,
         )
-
-
-def latest_run(output: Path) -> Path:
-    """The newest run folder below ``output``. Raises ConfigurationError if there is none."""
-    return _newest(sorted(path.parent for path in output.glob("*/manifest.json")), output)
-
-
-def _newest(runs: Sequence[Path], output: Path) -> Path:
-    if not runs:
-        raise ConfigurationError(f"there is no run in {output}; start one with: lkbench run")
-    return runs[-1]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bench.run import latest_run
 from signals.errors import ConfigurationError
 
 
@@ -16,3 +15,11 @@ def find_run(run: str, output: Path) -> Path:
         if (candidate / "manifest.json").is_file():
             return candidate.resolve()
     raise ConfigurationError(f"{run} is neither a run folder nor a run in {output}")
+
+
+def latest_run(output: Path) -> Path:
+    """The newest run folder below ``output``. Raises ConfigurationError if there is none."""
+    manifests = sorted(output.glob("*/manifest.json"))
+    if not manifests:
+        raise ConfigurationError(f"there is no run in {output}; start one with: lkbench run")
+    return manifests[-1].parent

@@ -13,8 +13,9 @@ from rich.console import Console
 from bench.ci.checkout import checkouts, find_commit, has_changes
 from bench.ci.execute import Job, measure_and_gate
 from bench.ci.plan import BASE, HEAD, PREPARE, RUN
-from bench.commands.compare import detect_option, output_option
+from bench.commands.compare import detect_option
 from bench.commands.gate import threshold_option
+from bench.commands.options import output_option
 from bench.compare.documents import comparison_markdown
 from bench.compare.statistics import MIN_REPLICATES
 from bench.exit_codes import describe

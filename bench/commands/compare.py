@@ -9,10 +9,10 @@ from typing import Any
 import click
 from rich.console import Console
 
+from bench.commands.options import output_option
 from bench.compare.comparison import DETECT, Comparison, compare
 from bench.compare.documents import comparison_json, comparison_markdown, comparison_table
 from bench.compare.sides import find_side, tag_run
-from bench.run import RunSettings
 
 Command = Callable[..., Any]
 
@@ -36,13 +36,6 @@ class Share(click.ParamType):
         return share
 
 
-output_option = click.option(
-    "--output",
-    type=click.Path(path_type=Path),
-    default=RunSettings().output,
-    show_default=True,
-    help="Folder that holds the run folders.",
-)
 detect_option = click.option(
     "--detect",
     type=Share(),

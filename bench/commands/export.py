@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from bench.commands.compare import output_option
+from bench.commands.options import output_option
 from bench.compare.sides import find_side
 from bench.exports.formats import FORMATS, export
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from bench.commands.compare import again_option, detect_option, output_option, paired_option
+from bench.commands.compare import again_option, detect_option, paired_option
+from bench.commands.options import output_option
 from bench.compare.sides import find_side
 from bench.exit_codes import MEANINGS, ExitCode
 from bench.gate.configuration import load_thresholds

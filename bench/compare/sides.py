@@ -13,7 +13,7 @@ import orjson
 
 from bench.manifest import read_manifest
 from bench.metrics import Measurement, Reading, measure
-from bench.run import latest_run
+from bench.run_folder import latest_run
 from bench.schema import check_result
 from signals.errors import ConfigurationError, InvalidRun
 

@@ -1,5 +1,6 @@
--- Where the time of one image goes: median seconds of each stage, by path. notice: from the announcement
--- until the online client held the signals. The batch path is seen from outside: from the scheduled first
+-- Median seconds of each stage, by path, over all that ended well, repeats and warm-up included: what metrics follow
+-- from run to run. They add up to nothing; stage_parts.sql has what adds up. notice: from the announcement until the
+-- online client held the signals. The batch path is seen from outside: from the scheduled first
 -- arrival to midnight, and from midnight until the batch client had read the key.
 WITH published AS (
     SELECT arm, replicate, path, event_id, min(end_ns) AS published_ns

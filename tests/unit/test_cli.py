@@ -9,7 +9,8 @@ import pytest
 from click.testing import CliRunner
 from onnx import TensorProto, helper
 
-from bench.cli import Duration, cli, main
+from bench.cli import cli, main
+from bench.commands.duration import Duration
 from bench.exit_codes import ExitCode
 from bench.run_folder import find_run
 from signals.errors import ConfigurationError
