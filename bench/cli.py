@@ -25,6 +25,7 @@ from bench.commands.cost import cost
 from bench.commands.export import export_run
 from bench.commands.gate import gate
 from bench.commands.generator import generator
+from bench.commands.history import history
 from bench.commands.import_model import import_model
 from bench.commands.limit import limit
 from bench.commands.options import config_option, output_option, run_argument
@@ -154,6 +155,7 @@ cli.add_command(generator)
 cli.add_command(cost)
 cli.add_command(export_run)
 cli.add_command(gate)
+cli.add_command(history)
 cli.add_command(import_model)
 cli.add_command(limit)
 cli.add_command(throughput)

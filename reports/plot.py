@@ -177,7 +177,7 @@ class _Area:
             dash=series.dash,
             path=self._path(series.x, series.y, is_step=series.is_step),
             band=self._outline(series),
-            markers="".join(_marker(series.arm, x, y) for x, y in _spread(points)),
+            markers="".join(marker_at(series.arm, x, y) for x, y in _spread(points)),
         )
 
     def _outline(self, series: Series) -> str:
@@ -213,8 +213,8 @@ def _spread(points: Sequence[tuple[float, float]]) -> Iterator[tuple[float, floa
         yield points[position]
 
 
-def _marker(arm: int, x: float, y: float) -> str:
-    """Path data of a circle, square, triangle or diamond."""
+def marker_at(arm: int, x: float, y: float) -> str:
+    """Path data of the marker of an arm around a point: a circle, square, triangle or diamond."""
     r = MARKER_PIXELS
     shapes = (
         f"M{x - r:.1f} {y:.1f}a{r} {r} 0 1 0 {2 * r} 0a{r} {r} 0 1 0 {-2 * r} 0Z",
@@ -227,7 +227,7 @@ def _marker(arm: int, x: float, y: float) -> str:
 
 def marker(arm: int) -> str:
     """The marker of an arm for a legend, around (8, 8)."""
-    return _marker(arm, 8, 8)
+    return marker_at(arm, 8, 8)
 
 
 def _digits(values: Sequence[float]) -> list[float]:
