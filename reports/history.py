@@ -104,7 +104,8 @@ def _line(group: Group, trend: Trend, unit: Unit, scale: Scale) -> Line:
 
 
 def _arm(group: Group, trend: Trend) -> int:
-    return 0 if trend.arm is None else group.arms.index(trend.arm)
+    """Position of the arm; what all arms share comes behind them, with looks of its own."""
+    return len(group.arms) if trend.arm is None else group.arms.index(trend.arm)
 
 
 def _x(number: float, count: int) -> float:
@@ -154,7 +155,6 @@ def _environment() -> Environment:
         marker=marker,
         dashes=ARM_DASHES,
         draw=draw,
-        arm_of=_arm,
         sections=_sections,
         value_text=value_text,
     )
