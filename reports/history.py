@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import groupby
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -133,9 +132,12 @@ def _sections(group: Group) -> Iterator[tuple[str, bool, list[Chart]]]:
     first = [chart for chart in group.charts if _is_first(chart)]
     if first:
         yield "Headlines, and what shifted", True, first
-    rest = [chart for chart in group.charts if not _is_first(chart)]
-    for query, charts in groupby(rest, key=lambda chart: chart.definition.query):
-        yield query.replace("_", " ") or "Hive tables", False, list(charts)
+    rest: dict[str, list[Chart]] = {}
+    for chart in group.charts:
+        if not _is_first(chart):
+            rest.setdefault(chart.definition.query.replace("_", " ") or "Hive tables", []).append(chart)
+    for query, charts in rest.items():
+        yield query, False, charts
 
 
 def _is_first(chart: Chart) -> bool:

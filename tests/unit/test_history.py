@@ -160,6 +160,8 @@ def test_the_page_is_well_formed_and_its_policy_allows_its_style_only(
     assert "worse from run 8 (run-08) on" in " ".join(parser.text.split())
     charts = [attributes for name, attributes in parser.tags if name == "svg" and "role" in attributes]
     assert len(charts) == len(shifted.groups[0].charts) == page.count("<figure>")
+    summaries = re.findall(r"<details[^>]*><summary>([^<]+ metrics?)</summary>", page)
+    assert len(summaries) == len(set(summaries)) > 3
     ids = [attributes["id"] for _, attributes in parser.tags if "id" in attributes]
     assert len(ids) == len(set(ids))
 
