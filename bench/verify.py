@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import reprlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,8 @@ from signals.errors import ConfigurationError
 
 RELATIVE_TOLERANCE = 1e-9
 EXAMPLES = 3
+_SHORT = reprlib.Repr()  # what differs is named, not printed whole
+_SHORT.maxstring = _SHORT.maxother = 80
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,14 +67,16 @@ def _differences(left: Any, right: Any, at: str) -> Iterator[str]:
     if isinstance(left, Mapping) and isinstance(right, Mapping):
         for name in sorted(left.keys() | right.keys()):
             yield from _differences(left.get(name), right.get(name), f"{at}.{name}" if at else name)
-    elif isinstance(left, list) and isinstance(right, list) and len(left) == len(right):
-        for i, (a, b) in enumerate(zip(left, right, strict=True)):
+    elif isinstance(left, list) and isinstance(right, list):
+        if len(left) != len(right):
+            yield f"{at} has {len(left)} entries, should have {len(right)}"
+        for i, (a, b) in enumerate(zip(left, right, strict=False)):
             yield from _differences(a, b, f"{at}[{i}]")
     elif _is_number(left) and _is_number(right):
         if not math.isclose(left, right, rel_tol=RELATIVE_TOLERANCE, abs_tol=1e-12):
             yield f"{at} is {left}, should be {right}"
     elif left != right:
-        yield f"{at} is {left}, should be {right}"
+        yield f"{at} is {_SHORT.repr(left)}, should be {_SHORT.repr(right)}"
 
 
 def _is_number(value: Any) -> bool:

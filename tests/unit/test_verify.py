@@ -93,6 +93,17 @@ def test_a_duplicated_file_fails(run_dir: Path) -> None:
     assert compare_arms(run_dir, ["lambda", "kappa"], [1])["pairs"][0]["duplicated"] == 78
 
 
+def test_a_rule_that_the_result_lacks_is_said_briefly(run_dir: Path) -> None:
+    path = run_dir / "result.json"
+    result = orjson.loads(path.read_bytes())
+    removed = result["validity"]["rules"].pop()
+    path.write_bytes(orjson.dumps(result))
+    (check,) = [check for check in verify_run(run_dir) if not check.ok]
+    count = len(result["validity"]["rules"])
+    assert f"validity.rules has {count} entries, should have {count + 1}" in check.detail
+    assert removed["advice"] not in check.detail
+
+
 def test_a_file_that_hive_ignores_is_ignored(run_dir: Path) -> None:
     path = partition_file(run_dir, "lambda")
     shutil.copy(path, path.with_name("_temporary.parquet"))
