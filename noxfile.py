@@ -27,6 +27,9 @@ LOCK = ROOT / "requirements.lock"
 STAMP = ENVIRONMENT / "lkbench.stamp"
 UV_REQUIREMENT = "uv>=0.8,<1"
 
+# pytest-benchmark, which no unit test needs, warns when it finds itself beside pytest-xdist.
+ON_ALL_CORES = ("-n", "logical", "-p", "no:benchmark")
+
 nox.needs_version = ">=2024.4.15"
 nox.options.sessions = ["bench"]
 nox.options.default_venv_backend = "none"
@@ -51,7 +54,7 @@ def tests(session: nox.Session) -> None:
     """Lint, types, layers, unit, integration and end-to-end tests."""
     prepare(session)
     check_style(session)
-    pytest(session, "tests/unit")
+    pytest(session, "tests/unit", *ON_ALL_CORES)
     pytest(session, "tests/browser")
     run(session, "lkbench", "setup")
     pytest(session, "tests/integration")
@@ -69,7 +72,7 @@ def lint(session: nox.Session) -> None:
 def unit(session: nox.Session) -> None:
     """Unit tests: seconds, no services. Options after -- go to pytest."""
     prepare(session)
-    pytest(session, "tests/unit", *session.posargs)
+    pytest(session, "tests/unit", *ON_ALL_CORES, *session.posargs)
 
 
 @nox.session
