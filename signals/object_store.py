@@ -46,11 +46,17 @@ def _kind_of_request(method: str, url: str) -> Resource:
 class ObjectStore:
     """One bucket. Thread-safe; open one per process, connections do not survive a fork."""
 
-    def __init__(self, endpoint: S3Endpoint, *, retries: int = RETRIES) -> None:
+    def __init__(
+        self,
+        endpoint: S3Endpoint,
+        *,
+        retries: int = RETRIES,
+        read_timeout_seconds: float = READ_TIMEOUT_SECONDS,
+    ) -> None:
         """Connects at the first call. Raises ConfigurationError for what can't be an endpoint."""
         self._endpoint = endpoint
         self._http = _CountingPool(
-            timeout=urllib3.Timeout(connect=CONNECT_TIMEOUT_SECONDS, read=READ_TIMEOUT_SECONDS),
+            timeout=urllib3.Timeout(connect=CONNECT_TIMEOUT_SECONDS, read=read_timeout_seconds),
             maxsize=CONNECTIONS,
             retries=urllib3.Retry(total=retries, backoff_factor=0.1, status_forcelist=(500, 502, 503, 504)),
         )

@@ -13,6 +13,7 @@ from signals.object_store import ObjectStore
 from signals.process import Child, ProcessGroup
 
 START_TIMEOUT_SECONDS = 60.0
+CHECK_TIMEOUT_SECONDS = 5.0  # something else may listen on the port, and never answer
 _LOGBACK = Path(__file__).parent / "s3proxy-logback.xml"
 # AWS SDKs send headers that S3Proxy does not know; by default it would answer 501.
 _PROPERTIES = """\
@@ -80,5 +81,5 @@ def request_log(folder: Path) -> Path:
 def check_s3(endpoint: S3Endpoint) -> None:
     """Create the bucket unless it exists. Raises ServiceError if the endpoint does not answer or refuses, and
     ConfigurationError."""
-    with ObjectStore(endpoint, retries=0) as store:
+    with ObjectStore(endpoint, retries=0, read_timeout_seconds=CHECK_TIMEOUT_SECONDS) as store:
         store.ensure_bucket()
