@@ -10,6 +10,7 @@ import contextlib
 import os
 import queue
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -25,6 +26,7 @@ from signals.errors import ServiceError
 from signals.reaping import AccountedPopen, adopt_orphans, reap_orphans
 
 LOOK_SECONDS = 0.5  # between two looks at the children's memory
+_STOP_SIGNALS = frozenset((signal.SIGTERM, signal.SIGINT))
 
 # Runs in the child before the real program: drop to another user first (a change of credentials clears
 # the death signal), then ask for the signal, then check that the parent did not die in between.
@@ -260,12 +262,27 @@ _NO_PROCESS: AccountedPopen = None  # type: ignore[assignment]  # replaced befor
 
 
 class StopSignal(threading.Event):
-    """Set when this process is asked to stop (SIGTERM, SIGINT). Make it in the main thread."""
+    """Set when this process is asked to stop (SIGTERM, SIGINT). Make it in the main thread, once.
+
+    A thread sets it, which the interpreter's wake-up descriptor tells: a handler in the main thread would
+    not run if the signal came just before that thread blocks in :meth:`wait`, and would wait for ever for
+    the event's own lock if it came while that thread holds it.
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: self.set())
+        self._told, tell = socket.socketpair()
+        tell.setblocking(False)
+        self._tell = tell
+        signal.set_wakeup_fd(tell.fileno(), warn_on_full_buffer=False)
+        for number in _STOP_SIGNALS:
+            signal.signal(number, lambda *_: None)  # without a handler, the descriptor is told nothing
+        threading.Thread(target=self._listen, name="stop-signal", daemon=True).start()
+
+    def _listen(self) -> None:
+        while True:
+            if _STOP_SIGNALS.intersection(self._told.recv(64)):
+                self.set()
 
 
 def write_ready_file(path: Path, content: Mapping[str, object]) -> None:

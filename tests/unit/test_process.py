@@ -143,3 +143,29 @@ def test_ready_file_is_replaced_whole(tmp_path: Path) -> None:
     write_ready_file(path, {"port": 2})
     assert path.read_text() == '{"port":2}'
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_stop_signal_is_never_missed_however_close_to_the_wait_it_comes() -> None:
+    program = textwrap.dedent(
+        """
+        import os, random, signal, sys, threading
+        from signals.process import StopSignal
+        stop, begin = StopSignal(), threading.Barrier(2)
+
+        def send():
+            while True:
+                begin.wait()
+                for _ in range(random.randrange(400)):
+                    pass
+                os.kill(os.getpid(), signal.SIGTERM)
+
+        threading.Thread(target=send, daemon=True).start()
+        for _ in range(3000):
+            begin.wait()
+            if not stop.wait(20.0):
+                sys.exit("a signal was missed")
+            stop.clear()
+        """
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
