@@ -29,6 +29,8 @@ UV_REQUIREMENT = "uv>=0.8,<1"
 
 # pytest-benchmark, which no unit test needs, warns when it finds itself beside pytest-xdist.
 ON_ALL_CORES = ("-n", "logical", "-p", "no:benchmark")
+# Much of an integration test is waiting. Two of its files at a time, each with servers of its own.
+TWO_FILES = ("-n", "2", "--dist", "loadfile", "-p", "no:benchmark")
 
 nox.needs_version = ">=2024.4.15"
 nox.options.sessions = ["bench"]
@@ -57,7 +59,7 @@ def tests(session: nox.Session) -> None:
     pytest(session, "tests/unit", *ON_ALL_CORES)
     pytest(session, "tests/browser")
     run(session, "lkbench", "setup")
-    pytest(session, "tests/integration")
+    pytest(session, "tests/integration", *TWO_FILES)
     pytest(session, "tests/end_to_end")
 
 
@@ -94,7 +96,7 @@ def integration(session: nox.Session) -> None:
     """Tests against real services, which they start. Options after -- go to pytest."""
     prepare(session)
     run(session, "lkbench", "setup")
-    pytest(session, "tests/integration", *session.posargs)
+    pytest(session, "tests/integration", *TWO_FILES, *session.posargs)
 
 
 @nox.session

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -140,6 +141,14 @@ def test_no_process_outlives_a_killed_driver(start_run: StartRun) -> None:
     wait_until(lambda: not run.processes(), 10)
 
 
+def is_at_work(process: psutil.Process) -> bool:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return bool(
+            process.status() != psutil.STATUS_ZOMBIE
+        )  # which what ended with its parent is for a while
+    return False
+
+
 def test_ctrl_c_stops_everything_and_marks_the_run_as_aborted(start_run: StartRun) -> None:
     run = start_run("--day", "30s")
     wait_until(lambda: online_available(run, "lambda") > 20, 180, run.popen)
@@ -148,7 +157,7 @@ def test_ctrl_c_stops_everything_and_marks_the_run_as_aborted(start_run: StartRu
     _, err = run.wait(60)
     assert run.popen.returncode == 130, err
     assert run.manifest()["status"] == "aborted"
-    assert not [p for p in own if p.is_running()]
+    wait_until(lambda: not any(is_at_work(process) for process in own), 5)
     assert (run.run_dir / "ledger" / "events.parquet").exists()
 
 
