@@ -88,7 +88,8 @@ def finished_run(folder: Path) -> Finished:
     process = lkbench(
         "run", "--images", str(images), "--output", str(folder / "runs"), "--seed", "7", timeout_seconds=500
     )
-    assert process.returncode == 0, process.stdout + process.stderr
+    # 6: INVALID, as it is on a machine that is busy with other work; which rules may break is tested below.
+    assert process.returncode in (0, 6), process.stdout + process.stderr
     (run_dir,) = (folder / "runs").iterdir()
     return Finished(run_dir, images, process)
 
