@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -9,9 +10,9 @@ from bench.database import connect
 from bench.ledger_query import sql_text
 
 # Seconds of one replicate besides its days (start, stop) and of one night, both arms together, and of the
-# servers. From `lkbench run` on 2 cores of which other work took half, so too long for a quiet machine: start
-# and stop are what lies outside the days and nights of its ledger/events.parquet.
-REPLICATE_SECONDS, NIGHT_SECONDS, SERVERS_SECONDS = 54.0, 193.0, 30.0
+# servers, the capacity and the sealing. From the ledger/events.parquet of `lkbench run` on 2 idle cores, 600
+# arrivals: start and stop are what lies outside the days and nights.
+REPLICATE_SECONDS, NIGHT_SECONDS, SERVERS_SECONDS = 26.0, 73.0, 20.0
 DEFAULT_DAY_SECONDS = 30.0
 NEW_SHARE = 0.9  # of arrivals in the default workload; repeats are no key of their own
 DECIDABLE_REPLICATES = 4  # the smallest exact two-sided Mann-Whitney p is 0.029 at 4 v 4, 0.10 at 3 v 3
@@ -49,7 +50,7 @@ def announcement(plan: Profile, arms: int) -> Iterator[str]:
     night_seconds = plan.days * (arms * day_seconds + NIGHT_SECONDS * arms / 2)
     seconds = SERVERS_SECONDS + plan.replicates * (REPLICATE_SECONDS * arms / 2 + night_seconds)
     nights, keys = plan.replicates * plan.days, plan.days * day_seconds * plan.rate_per_second * NEW_SHARE
-    yield f"takes up to {seconds / 60:.0f} minutes on 2 cores (estimated from a run on a busy machine)"
+    yield f"takes about {math.ceil(seconds / 60)} minutes on 2 cores that do nothing else"
     with connect() as connection:
         connection.execute(sql_text("percentiles"))
         names = "SELECT unnest(['p50', 'p90', 'p95', 'p99']) AS name, unnest([0.5, 0.9, 0.95, 0.99]) AS p"
