@@ -174,15 +174,7 @@ class StreamJob:
         self, event: MediaEvent, records: Sequence[SignalRecord], *, recomputed: bool
     ) -> WriteTimes:
         def announcement(published_ns: int) -> Message:
-            available = AvailabilityEvent(
-                event_id=event.event_id,
-                image_signature=event.image_signature,
-                galaxy=event.galaxy,
-                day=event.day,
-                scheduled_ns=event.scheduled_ns,
-                published_ns=published_ns,
-                recomputed=recomputed,
-            )
+            available = AvailabilityEvent.of(event, published_ns=published_ns, recomputed=recomputed)
             key = event.image_signature.encode()
             return Message(self._context.availability_topic, available.to_bytes(), key)
 

@@ -53,6 +53,19 @@ class AvailabilityEvent:
     published_ns: int
     recomputed: bool  # False: the signals were already in the store, nothing was computed for this arrival
 
+    @classmethod
+    def of(cls, arrival: MediaEvent, *, published_ns: int, recomputed: bool) -> AvailabilityEvent:
+        """The announcement of one arrival's signals."""
+        return cls(
+            event_id=arrival.event_id,
+            image_signature=arrival.image_signature,
+            galaxy=arrival.galaxy,
+            day=arrival.day,
+            scheduled_ns=arrival.scheduled_ns,
+            published_ns=published_ns,
+            recomputed=recomputed,
+        )
+
     def to_bytes(self) -> bytes:
         """JSON, as it travels through Kafka."""
         return orjson.dumps(self)

@@ -153,15 +153,7 @@ class ReferenceArm:
 
     def outcome(self, event: MediaEvent, *, recomputed: bool) -> Outcome:
         """How one arrival ends."""
-        return AvailabilityEvent(
-            event_id=event.event_id,
-            image_signature=event.image_signature,
-            galaxy=event.galaxy,
-            day=event.day,
-            scheduled_ns=event.scheduled_ns,
-            published_ns=time.time_ns(),
-            recomputed=recomputed,
-        )
+        return AvailabilityEvent.of(event, published_ns=time.time_ns(), recomputed=recomputed)
 
     @property
     def ledger(self) -> Ledger:

@@ -149,15 +149,7 @@ class ImageJobs:
     def _announce(self, event: MediaEvent, trail: Trail, progress: _Progress, *, recomputed: bool) -> None:
         progress.stage = Stage.PUBLISH
         self._clients.publisher.available(
-            AvailabilityEvent(
-                event_id=event.event_id,
-                image_signature=event.image_signature,
-                galaxy=event.galaxy,
-                day=event.day,
-                scheduled_ns=event.scheduled_ns,
-                published_ns=time.time_ns(),
-                recomputed=recomputed,
-            )
+            AvailabilityEvent.of(event, published_ns=time.time_ns(), recomputed=recomputed)
         )
         trail.stage(Stage.PUBLISH, outcome="ok" if recomputed else "skipped")
 
