@@ -52,7 +52,11 @@ def alarms(make: Make) -> float:
     return found / ROUNDS
 
 
-@pytest.mark.parametrize("make", [lognormal, correlated, lambda rng: queue(rng, 0.6), one_busy_noon], ids=str)
+@pytest.mark.parametrize(
+    "make",
+    [lognormal, correlated, lambda rng: queue(rng, 0.6), one_busy_noon],
+    ids=["lognormal", "correlated", "queue", "one_busy_noon"],
+)
 def test_steady_series_raise_hardly_any_alarm(make: Make) -> None:
     # One series in 800 by design; the bound is what 150 rounds of that can show by chance.
     assert alarms(make) <= stats.binom.ppf(0.999, ROUNDS, FALSE_ALARMS / SERIES) / ROUNDS
