@@ -10,16 +10,15 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import orjson
 import psutil
 
 from bench.database import quote
+from bench.sample_file import sampled
 
 SAMPLE_SECONDS = 1.0
 CLOCK_READINGS, CLOCK_READING_NS = 20, 50_000
@@ -69,26 +68,8 @@ def machine_watched(run_dir: Path) -> Iterator[None]:
     if not psutil.LINUX:
         yield
         return
-    path = machine_file(run_dir)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    closed = threading.Event()
-
-    def watch() -> None:
-        with path.open("ab", buffering=0) as file:
-            while True:
-                is_last = closed.is_set()
-                file.write(orjson.dumps(sample(), option=orjson.OPT_APPEND_NEWLINE))
-                if is_last:
-                    return
-                closed.wait(SAMPLE_SECONDS)
-
-    thread = threading.Thread(target=watch, name="machine-watch", daemon=True)
-    thread.start()
-    try:
+    with sampled(machine_file(run_dir), lambda: [sample()], SAMPLE_SECONDS, "machine-watch"):
         yield
-    finally:
-        closed.set()
-        thread.join()
 
 
 def machine_sql(run_dir: Path) -> str:

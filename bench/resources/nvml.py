@@ -7,15 +7,15 @@ before Volta) is null.
 from __future__ import annotations
 
 import contextlib
-import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import orjson
 import pynvml
+
+from bench.sample_file import sampled
 
 SAMPLE_SECONDS = 0.2  # a GPU's own utilisation is over 1/6 s to 1 s, by model
 
@@ -134,25 +134,8 @@ def watched_gpus(run_dir: Path, nvml: Nvml | None, seconds: float = SAMPLE_SECON
     if nvml is None or not nvml.gpus():
         yield
         return
-    path, done = gpu_file(run_dir), threading.Event()
-    path.parent.mkdir(parents=True, exist_ok=True)
-
-    def watch() -> None:
-        with path.open("ab") as file:
-            last = False
-            while not last:
-                last = done.wait(seconds)
-                for found in nvml.sample():
-                    file.write(orjson.dumps(asdict(found)) + b"\n")
-                file.flush()
-
-    thread = threading.Thread(target=watch, name="gpu-watch", daemon=True)
-    thread.start()
-    try:
+    with sampled(gpu_file(run_dir), nvml.sample, seconds, "gpu-watch"):
         yield
-    finally:
-        done.set()
-        thread.join()
 
 
 def _text(value: str | bytes) -> str:

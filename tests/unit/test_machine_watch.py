@@ -30,3 +30,13 @@ def test_a_run_has_samples_from_its_beginning_to_its_end(tmp_path: Path) -> None
     lines = [orjson.loads(line) for line in machine_file(tmp_path).read_bytes().splitlines()]
     assert len(lines) >= 1
     assert lines[-1]["busy_seconds"] >= lines[0]["busy_seconds"] > 0
+
+
+def test_a_full_disk_ends_the_samples_and_nothing_else(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    machine_file(tmp_path).parent.mkdir(parents=True)
+    machine_file(tmp_path).symlink_to("/dev/full")
+    with machine_watched(tmp_path):
+        pass
+    assert "No space left" in caplog.text
