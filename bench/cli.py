@@ -31,6 +31,7 @@ from bench.commands.limit import limit
 from bench.commands.options import config_option, output_option, run_argument
 from bench.commands.plan import plan
 from bench.commands.report import report
+from bench.commands.results_console import results_console
 from bench.commands.run import run
 from bench.commands.simulate import simulate
 from bench.commands.sustain import sustain
@@ -59,7 +60,7 @@ def explain(run: str, signature: str, output: Path) -> None:
     """Print one image's way through each arm, with times. SIGNATURE may be a prefix."""
     from bench.explain import explain_signature
 
-    Console().print(explain_signature(find_run(run, output), signature))
+    results_console().print(explain_signature(find_run(run, output), signature))
 
 
 @cli.command()
@@ -70,7 +71,7 @@ def verify(run: str, output: Path) -> None:
     from bench.verify import verify_run
 
     checks = verify_run(find_run(run, output))
-    console = Console()
+    console = results_console()
     for check in checks:
         console.print(
             f"{'ok  ' if check.ok else 'FAIL'}  {check.name}: {check.detail}", highlight=False, markup=False
@@ -84,7 +85,7 @@ def doctor() -> None:
     """Say what this machine has, what is missing, and how to get it."""
     from bench.doctor import run_checks
 
-    console = Console()
+    console = results_console()
     checks = run_checks()
     for check in checks:
         console.print(
@@ -137,7 +138,7 @@ def datasets() -> None:
     """List the data sets and workloads that ship with the project."""
     from bench.images import dataset_descriptions
 
-    console = Console()
+    console = results_console()
     console.print("[bold]data sets[/] (--images)")
     for name, text in dataset_descriptions().items():
         console.print(f"  {name:<14} {text}", highlight=False)

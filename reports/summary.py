@@ -15,6 +15,7 @@ CONSUMERS = {
     "online_repeat": "Repeated images, online consumer",
 }
 NOT_MEASURED = "—"
+SMALLEST_IN_HOURS = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,8 +130,8 @@ def _hours_cell(pools: list[Mapping[str, Any]], kind: str) -> Cell:
 
 
 def hours_text(hours: float) -> str:
-    """Hours, and the same in the unit that fits: those of a compressed day are small."""
-    return f"{hours:.3g} h ({duration_text(hours * 3600)})"
+    """Hours; those of a compressed day, which are small, in the unit that fits."""
+    return f"{hours:.3g} h" if hours >= SMALLEST_IN_HOURS else duration_text(hours * 3600)
 
 
 def _capacity_per_second(result: Mapping[str, Any]) -> float | None:
@@ -141,7 +142,7 @@ def _capacity_per_second(result: Mapping[str, Any]) -> float | None:
 
 def _throughput_rows(arms: Mapping[str, Located], capacity: float | None) -> Iterator[SummaryRow]:
     def text(per_second: float) -> str:
-        ratio = f" ({per_second / capacity:.0%} of the bare loop)" if capacity else ""
+        ratio = f" ({per_second / capacity:.0%})" if capacity else ""
         return f"{per_second:.1f}{ratio}"
 
     labels = {
@@ -149,12 +150,13 @@ def _throughput_rows(arms: Mapping[str, Located], capacity: float | None) -> Ite
         "sustained": "sustained during the day",
         "nightly_inference": "nightly inference step",
     }
+    group = "Images per second (share of the bare loop)" if capacity else "Images per second"
     for name, label in labels.items():
         cells = {
             arm: _figure_cell(content["images_per_second"], f"{name}_per_second", text)
             for arm, content in arms.items()
         }
-        yield SummaryRow("Images per second", label, "throughput", cells)
+        yield SummaryRow(group, label, "throughput", cells)
 
 
 def _completeness_rows(arms: Mapping[str, Located]) -> Iterator[SummaryRow]:

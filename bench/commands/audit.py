@@ -12,6 +12,7 @@ import orjson
 from rich.console import Console
 from rich.table import Table
 
+from bench.commands.results_console import results_console
 from bench.config import HarnessConfig
 from bench.exit_codes import ExitCode
 from signals.errors import ConfigurationError
@@ -45,7 +46,7 @@ def audit(only: str, show_plan: bool, config_path: Path | None, output: Path, as
 
     items = _chosen(only)
     if show_plan:
-        Console().print(_plan_table(items))
+        results_console().print(_plan_table(items))
         return
     stderr = Console(stderr=True)
     with Auditor(
@@ -58,7 +59,7 @@ def audit(only: str, show_plan: bool, config_path: Path | None, output: Path, as
     if as_json:
         click.echo(encoded)
     else:
-        Console().print(_table(rows))
+        results_console().print(_table(rows))
     stderr.print(f"audit folder: {auditor.folder}", highlight=False, markup=False)
     if not all(row.ok for row in rows):
         sys.exit(ExitCode.VERIFICATION_FAILED)

@@ -12,6 +12,7 @@ import orjson
 from rich.console import Console
 
 from bench.commands.duration import Duration, Durations
+from bench.commands.results_console import results_console
 from bench.config import HarnessConfig
 from bench.exit_codes import ExitCode
 from bench.run import RunSettings
@@ -103,7 +104,7 @@ def calibrate(
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "calibration.json"
     path.write_bytes(orjson.dumps(content(run_dirs, fits, projections, checks), option=orjson.OPT_INDENT_2))
-    console = Console()
+    console = results_console()
     console.print(parts_table(fits, projections))
     console.print(check_table(checks, longest))
     stderr.print(f"written to {path}", highlight=False, markup=False)

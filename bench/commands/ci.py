@@ -16,6 +16,7 @@ from bench.ci.plan import BASE, HEAD, PREPARE, RUN
 from bench.commands.compare import detect_option
 from bench.commands.gate import threshold_option
 from bench.commands.options import output_option
+from bench.commands.results_console import results_console
 from bench.compare.documents import comparison_markdown
 from bench.compare.statistics import MIN_REPLICATES
 from bench.exit_codes import describe
@@ -91,7 +92,7 @@ def ci(
     _write_summary(report, folder)
     write_junit(report, folder / "junit.xml")
     say(f"runs, summary.md and junit.xml: {folder}")
-    Console().print(gate_table(report))
+    results_console().print(gate_table(report))
     sys.exit(report.exit_code)
 
 

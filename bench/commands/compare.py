@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
 
 from bench.commands.options import output_option
+from bench.commands.results_console import results_console
 from bench.compare.comparison import DETECT, Comparison, compare
 from bench.compare.documents import comparison_json, comparison_markdown, comparison_table
 from bench.compare.sides import find_side, tag_run
@@ -93,7 +93,7 @@ def compare_runs(
 
 
 def _print(comparison: Comparison, is_complete: bool) -> None:
-    Console().print(comparison_table(comparison, is_complete=is_complete))
+    results_console().print(comparison_table(comparison, is_complete=is_complete))
 
 
 @click.command("tag")

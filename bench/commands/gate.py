@@ -6,10 +6,10 @@ import sys
 from pathlib import Path
 
 import click
-from rich.console import Console
 
 from bench.commands.compare import again_option, detect_option, paired_option
 from bench.commands.options import output_option
+from bench.commands.results_console import results_console
 from bench.compare.sides import find_side
 from bench.exit_codes import MEANINGS, ExitCode
 from bench.gate.configuration import load_thresholds
@@ -87,5 +87,5 @@ def gate(
     if as_markdown:
         click.echo(gate_markdown(report))
     else:
-        Console().print(gate_table(report))
+        results_console().print(gate_table(report))
     sys.exit(report.exit_code)

@@ -11,6 +11,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from bench.commands.results_console import results_console
 from bench.config import HarnessConfig
 from bench.images import load_dataset
 from bench.limit.measure import WINDOW_SECONDS, WINDOWS, Limit, measure_limit
@@ -66,7 +67,7 @@ def limit(images: str, config_path: Path | None, windows: int, window_seconds: f
     if as_json:
         click.echo(orjson.dumps(as_plain(found), option=orjson.OPT_INDENT_2))
     else:
-        Console().print(limit_table(found))
+        results_console().print(limit_table(found))
 
 
 def as_plain(found: Limit) -> dict[str, object]:

@@ -11,6 +11,7 @@ import orjson
 from rich.console import Console
 
 from bench.commands.options import output_option, run_argument
+from bench.commands.results_console import results_console
 from bench.compare.sides import find_side
 from bench.exports.run_markdown import run_markdown
 from bench.manifest import read_manifest
@@ -42,7 +43,7 @@ def show_run(run_dir: Path, stderr: Console, *, as_json: bool = False) -> None:
         click.echo(orjson.dumps(result, option=orjson.OPT_INDENT_2))
     else:
         for point in entry_points(group="lkbench.tables"):
-            Console().print(point.load()(result))
+            results_console().print(point.load()(result))
     for point in sorted(entry_points(group="lkbench.reports"), key=lambda p: p.name):
         write: Callable[[Path], Path] = point.load()
         stderr.print(f"{point.name} report: {write(run_dir)}", highlight=False, markup=False)

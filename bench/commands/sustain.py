@@ -16,6 +16,7 @@ from rich.table import Table
 
 from bench.arms import load_arm
 from bench.commands.duration import Duration
+from bench.commands.results_console import results_console
 from bench.config import HarnessConfig
 from bench.durations import duration_text
 from bench.exit_codes import ExitCode
@@ -118,7 +119,7 @@ def sustain(
     if as_json:
         click.echo(encoded)
     else:
-        Console().print(_table(arm, found))
+        results_console().print(_table(arm, found))
     say(f"folder: {folder}")
     if found.sustained is None:
         sys.exit(ExitCode.VERIFICATION_FAILED)
