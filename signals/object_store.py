@@ -1,4 +1,7 @@
-"""The S3 object store: images are read from it, nightly outputs are written to it."""
+"""The S3 object store: images are read from it, nightly outputs are written to it.
+
+A GET is made for every image, and goes through :mod:`signals.object_reader`; everything else is rare.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +14,12 @@ from urllib.parse import urlsplit
 import urllib3
 from minio import Minio
 from minio.deleteobjects import DeleteObject
-from minio.error import MinioException, S3Error
+from minio.error import MinioException
 
 from signals.architecture import S3Endpoint
-from signals.counters import COUNTERS, S3_GET, S3_LIST, S3_OTHER, S3_PUT, S3_READ, S3_WRITTEN, Resource
-from signals.errors import ConfigurationError, ImageError, ServiceError
+from signals.counters import COUNTERS, S3_GET, S3_LIST, S3_OTHER, S3_PUT, S3_WRITTEN, Resource
+from signals.errors import ConfigurationError, ServiceError
+from signals.object_reader import ObjectReader
 
 CONNECT_TIMEOUT_SECONDS = 5.0
 READ_TIMEOUT_SECONDS = 30.0
@@ -23,7 +27,6 @@ CONNECTIONS = 16
 RETRIES = 2
 
 _T = TypeVar("_T")
-_MISSING = ("NoSuchKey", "NoSuchObject")
 
 
 class _CountingPool(urllib3.PoolManager):
@@ -60,6 +63,12 @@ class ObjectStore:
             maxsize=CONNECTIONS,
             retries=urllib3.Retry(total=retries, backoff_factor=0.1, status_forcelist=(500, 502, 503, 504)),
         )
+        self._reader = ObjectReader(
+            endpoint,
+            connect_timeout_seconds=CONNECT_TIMEOUT_SECONDS,
+            read_timeout_seconds=read_timeout_seconds,
+            retries=retries,
+        )
         try:
             self._client = Minio(
                 endpoint.endpoint,
@@ -78,30 +87,7 @@ class ObjectStore:
         Raises ImageError ``missing_object`` or ``too_many_bytes`` (nothing beyond the cap is read), and
         ServiceError where the store can't be reached or refuses.
         """
-        return self._call(lambda: self._get(key, max_bytes))
-
-    def _get(self, key: str, max_bytes: int) -> bytes:
-        try:
-            response = self._client.get_object(self._endpoint.bucket, key)
-        except S3Error as error:
-            if error.code in _MISSING:
-                raise ImageError("missing_object", key) from error
-            raise
-        whole = False
-        try:
-            # The header may be missing or wrong, so the read is capped as well.
-            if int(response.headers.get("Content-Length", 0)) > max_bytes:
-                raise ImageError("too_many_bytes", f"{key} is larger than {max_bytes} bytes")
-            data: bytes = response.read(max_bytes + 1)
-            COUNTERS.add(S3_READ, len(data))
-            if len(data) > max_bytes:
-                raise ImageError("too_many_bytes", f"{key} is larger than {max_bytes} bytes")
-            whole = True
-            return data
-        finally:
-            if not whole:
-                response.close()  # what is left unread makes the connection useless
-            response.release_conn()
+        return self._reader.get(key, max_bytes)
 
     def put(self, key: str, data: bytes) -> None:
         """Write one object, replacing it if it exists. Raises ServiceError."""

@@ -39,6 +39,40 @@ def test_a_missing_object_is_the_images_fault(store: ObjectStore, prefix: str) -
     assert caught.value.reason == "missing_object"
 
 
+def test_a_missing_bucket_is_not_the_images_fault(s3: S3Endpoint) -> None:
+    with (
+        ObjectStore(dataclasses.replace(s3, bucket=f"test-{uuid4().hex}")) as nowhere,
+        pytest.raises(ServiceError, match="NoSuchBucket"),
+    ):
+        nowhere.get("a", max_bytes=5)
+
+
+@pytest.mark.parametrize("key", ["/one", "one/", "./one", "two/../one", "//one", ""])
+def test_a_key_with_an_empty_part_or_one_of_dots_reads_no_other_object(store: ObjectStore, key: str) -> None:
+    store.put("one", b"other")
+    with pytest.raises(ImageError) as caught:
+        store.get(key, max_bytes=5)
+    assert caught.value.reason == "missing_object"
+
+
+def test_the_environment_says_nothing_about_the_store(
+    s3: S3Endpoint, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {
+        "AWS_ACCESS_KEY_ID": "someone",
+        "AWS_SECRET_ACCESS_KEY": "else",
+        "AWS_SESSION_TOKEN": "token",
+        "AWS_SKIP_SIGNATURE": "true",
+        "AWS_ENDPOINT_URL_S3": "http://127.0.0.1:9",
+        "HTTP_PROXY": "http://127.0.0.1:9",
+        "ALL_PROXY": "http://127.0.0.1:9",
+    }.items():
+        monkeypatch.setenv(name, value)
+    with ObjectStore(s3) as store:
+        store.put(prefix + "a", b"bytes")
+        assert store.get(prefix + "a", max_bytes=5) == b"bytes"
+
+
 def test_an_object_over_the_cap_is_the_images_fault_and_costs_no_connection(
     store: ObjectStore, prefix: str
 ) -> None:
