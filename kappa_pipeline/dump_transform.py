@@ -8,22 +8,20 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
 from kappa_pipeline.nrtg import StreamPlan
-from signals.encodings import decode_thrift
-from signals.hive import HIVE_SCHEMA, partition_dir
-from signals.record import SignalRecord, record_key
+from signals.encodings import thrift_kinds
+from signals.hive import HIVE_SCHEMA, hive_batches, partition_dir
+from signals.record import record_key
 from signals.rockstore import Rockstore
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-ROWS_PER_BATCH = 512  # of Arrow, about 5 KB a row
 _ROW_SCHEMA = pa.schema([("galaxy", pa.string()), *HIVE_SCHEMA])
 _SPARK_SCHEMA = (
     "galaxy string, image_signature string, signal string, version int, pipeline string, "
@@ -44,14 +42,13 @@ def key_ranges(plan: StreamPlan) -> list[bytes]:
 def rows_of_day(checkpoint: Path, prefixes: Iterable[bytes], day: int) -> Iterator[pa.RecordBatch]:
     """The records of ``day`` under ``prefixes``: batches of galaxy and the columns of HIVE_SCHEMA."""
     with Rockstore.open_read_only(checkpoint) as store:
-        records = (
-            record
+        rows = (
+            row
             for prefix in prefixes
             for _, value in store.scan(prefix)
-            if (record := decode_thrift(value)).day == day
+            if (row := thrift_kinds.read(value)).kind.day == day
         )
-        while chunk := list(islice(records, ROWS_PER_BATCH)):
-            yield _batch(chunk)
+        yield from hive_batches(rows, _ROW_SCHEMA)
 
 
 def transform(
@@ -105,16 +102,3 @@ def _scanner(
                 yield from rows_of_day(checkpoint, prefixes[task], day)
 
     return scan
-
-
-def _batch(records: Sequence[SignalRecord]) -> pa.RecordBatch:
-    columns = [
-        [getattr(record, field.name) for record in records] if field.name != "shape" else _shapes(records)
-        for field in _ROW_SCHEMA
-    ]
-    arrays = [pa.array(column, type=field.type) for column, field in zip(columns, _ROW_SCHEMA, strict=True)]
-    return pa.record_batch(arrays, schema=_ROW_SCHEMA)
-
-
-def _shapes(records: Sequence[SignalRecord]) -> list[list[int]]:
-    return [list(record.shape) for record in records]

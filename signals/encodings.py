@@ -18,6 +18,7 @@ from thriftpy2.transport import TCyMemoryBuffer
 
 from signals.errors import RecordError
 from signals.record import MAX_DIMENSIONS, MAX_VALUES_BYTES, SignalRecord
+from signals.record_kind import KindCodec
 from signals.thrift_bounds import check_struct
 from signals.thrift_record import PackedLayout
 
@@ -89,13 +90,21 @@ def read_delimited(stream: BinaryIO, max_bytes: int = MAX_RECORD_BYTES) -> Itera
 
     Raises RecordError for a record that is damaged, truncated or declares more than ``max_bytes``.
     """
+    return map(decode_protobuf, split_delimited(stream, max_bytes))
+
+
+def split_delimited(stream: BinaryIO, max_bytes: int = MAX_RECORD_BYTES) -> Iterator[bytes]:
+    """The encoded records of what :func:`write_delimited` wrote, not decoded.
+
+    Raises RecordError for one that is truncated or declares more than ``max_bytes``.
+    """
     while (size := _read_varint(stream)) is not None:
         if size > max_bytes:
             raise RecordError(f"a record declares {size} bytes, more than {max_bytes}")
         encoded = stream.read(size)
         if len(encoded) != size:
             raise RecordError(f"the stream ends inside a record of {size} bytes")
-        yield decode_protobuf(encoded)
+        yield encoded
 
 
 def encode_thrift(record: SignalRecord) -> bytes:
@@ -113,6 +122,11 @@ def decode_thrift(data: bytes) -> SignalRecord:
     decoded = _Thrift()
     TCyBinaryProtocol(TCyMemoryBuffer(data)).read_struct(decoded)
     return _record(decoded)
+
+
+# For many records: rows of a few kinds, without a SignalRecord for each.
+protobuf_kinds = KindCodec(encode_protobuf, decode_protobuf)
+thrift_kinds = KindCodec(encode_thrift, decode_thrift)
 
 
 def _record(decoded: Any) -> SignalRecord:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from signals.hive_rows import hive_batches
 from signals.hive_table import (
     HIVE_SCHEMA,
     KEY_COLUMNS,
@@ -25,6 +26,7 @@ __all__ = [
     "add_partition_sql",
     "create_database_sql",
     "create_table_sql",
+    "hive_batches",
     "partition_dir",
     "publish_partition",
     "read_partition",

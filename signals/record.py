@@ -17,7 +17,7 @@ MAX_VALUES_BYTES = 8 * 2**20
 MAX_INT32 = 2**31 - 1
 
 _NAME = re.compile(r"[a-z0-9_]{1,64}", re.ASCII)
-_SIGNATURE = re.compile(r"[0-9a-f]{32}", re.ASCII)
+SIGNATURE_PATTERN = re.compile(r"[0-9a-f]{32}", re.ASCII)
 _SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _LITTLE_ENDIAN_FLOAT32 = np.dtype("<f4")
 
@@ -42,7 +42,7 @@ class SignalRecord:
     model_sha256: str
 
     def __post_init__(self) -> None:
-        _match(_SIGNATURE, "image_signature", self.image_signature)
+        _match(SIGNATURE_PATTERN, "image_signature", self.image_signature)
         kind = (self.galaxy, self.signal, self.version, self.day, self.pipeline, self.model_sha256)
         try:
             _check_kind(*kind)

@@ -14,7 +14,7 @@ import pyarrow as pa
 from lambda_pipeline.offline.night import Night
 from signals.architecture import RunContext, S3Endpoint
 from signals.counters import CountsFile
-from signals.encodings import encode_thrift, read_delimited
+from signals.encodings import protobuf_kinds, split_delimited, thrift_kinds
 from signals.object_store import ObjectStore
 
 MAX_OUTPUT_BYTES = 1 << 30
@@ -60,9 +60,9 @@ def reencode(batches: Iterator[pa.RecordBatch], *, source: Source) -> Iterator[p
 
 def thrift_rows(output: bytes) -> pa.RecordBatch:
     """One output of step 5, delimited Protobuf -> rows of THRIFT_SCHEMA."""
-    records = list(read_delimited(io.BytesIO(output)))
-    galaxies = [record.galaxy for record in records]
-    structs = [encode_thrift(record) for record in records]
+    rows = [protobuf_kinds.read(record) for record in split_delimited(io.BytesIO(output))]
+    galaxies = [row.kind.galaxy for row in rows]
+    structs = [thrift_kinds.write(row) for row in rows]
     return pa.record_batch(
         [pa.array(galaxies, pa.string()), pa.array(structs, pa.binary())], schema=THRIFT_SCHEMA
     )

@@ -14,9 +14,9 @@ import pyarrow as pa
 
 from lambda_pipeline.offline.night import Night
 from signals.declaration import for_galaxy
-from signals.encodings import decode_thrift
+from signals.encodings import thrift_kinds
 from signals.errors import PipelineError
-from signals.hive import HIVE_SCHEMA, partition_dir, publish_partition, verify_partition
+from signals.hive import hive_batches, partition_dir, publish_partition, verify_partition
 from signals.ledger import Stage
 
 COLUMNS = (
@@ -28,12 +28,8 @@ WRITES_AT_A_TIME = 2
 
 def to_rows(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     """Thrift structs (column ``thrift``) -> rows of the Hive table."""
-    for batch in batches:
-        records = [decode_thrift(struct) for struct in batch.column("thrift").to_pylist()]
-        columns = [
-            pa.array([getattr(record, field.name) for record in records], field.type) for field in HIVE_SCHEMA
-        ]
-        yield pa.record_batch(columns, schema=HIVE_SCHEMA)
+    structs = (struct for batch in batches for struct in batch.column("thrift").to_pylist())
+    return hive_batches(map(thrift_kinds.read, structs))
 
 
 def run(night: Night, inputs: Mapping[str, Any]) -> dict[str, Any]:
