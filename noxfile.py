@@ -24,7 +24,6 @@ BIN = "Scripts" if WINDOWS else "bin"
 TOOLS = cache_dir() / "tools"
 ENVIRONMENT = ROOT / ".nox" / "env"
 LOCK = ROOT / "requirements.lock"
-STAMP = ENVIRONMENT / "lkbench.stamp"
 UV_REQUIREMENT = "uv>=0.8,<1"
 
 # pytest-benchmark, which no unit test needs, warns when it finds itself beside pytest-xdist.
@@ -123,6 +122,16 @@ def throughput(session: nox.Session) -> None:
     run(session, "lkbench", "throughput", "--latency", *session.posargs)
 
 
+@nox.session
+def peers(session: nox.Session) -> None:
+    """Our paths beside what a user would write instead. Options after -- go to ``lkbench peers``."""
+    prepare(session)
+    for lock in sorted((ROOT / "peers" / "requirements").glob("*.lock")):
+        prepare_environment(session, ROOT / ".nox" / f"peer-{lock.stem}", lock)
+    run(session, "lkbench", "setup")
+    run(session, "lkbench", "peers", *session.posargs)
+
+
 def check_style(session: nox.Session) -> None:
     """Ruff, mypy, import-linter."""
     run(session, "ruff", "check", ".")
@@ -145,29 +154,31 @@ def prepare(session: nox.Session) -> None:
     """Make the environment from the lock file and install the checkout in it, unless that was done before."""
     if sys.version_info < (3, 11):  # noqa: UP036 (nox may run on any Python)
         session.error(f"Python 3.11 or newer is needed, nox runs on {sys.version.split()[0]}")
-    inputs = [sys.version.encode(), LOCK.read_bytes(), (ROOT / "pyproject.toml").read_bytes()]
+    prepare_environment(session, ENVIRONMENT, LOCK, checkout=ROOT)
+
+
+def prepare_environment(
+    session: nox.Session, environment: Path, lock: Path, *, checkout: Path | None = None
+) -> None:
+    """Make ``environment`` from ``lock``, with ``checkout`` installed in it, unless that was done before."""
+    inputs = [sys.version.encode(), lock.read_bytes()]
+    if checkout is not None:
+        inputs.append((checkout / "pyproject.toml").read_bytes())
     wanted = hashlib.sha256(b"\0".join(inputs)).hexdigest()
-    if STAMP.exists() and STAMP.read_text() == wanted:
+    stamp = environment / "lkbench.stamp"
+    if stamp.exists() and stamp.read_text() == wanted:
         return
     uv = str(bootstrap_uv(session))
-    python = str(ENVIRONMENT / BIN / "python")
-    session.run(uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(ENVIRONMENT), external=True)
-    sync = ["pip", "sync", "--quiet", "--require-hashes", "--python", python, str(LOCK)]
+    python = str(environment / BIN / "python")
+    session.run(uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(environment), external=True)
+    sync = ["pip", "sync", "--quiet", "--require-hashes", "--python", python, str(lock)]
     if subprocess.run([uv, *sync, "--offline"], capture_output=True).returncode != 0:
-        session.log("fetching the packages that requirements.lock names; later runs take them from a cache")
+        session.log(f"fetching the packages that {lock.name} names; later runs take them from a cache")
         session.run(uv, *sync, external=True)
-    install = [
-        "pip",
-        "install",
-        "--quiet",
-        "--offline",
-        "--no-deps",
-        "--no-build-isolation",
-        "--python",
-        python,
-    ]
-    session.run(uv, *install, "--editable", str(ROOT), external=True)
-    STAMP.write_text(wanted)
+    if checkout is not None:
+        install = ["pip", "install", "--quiet", "--offline", "--no-deps", "--no-build-isolation"]
+        session.run(uv, *install, "--python", python, "--editable", str(checkout), external=True)
+    stamp.write_text(wanted)
 
 
 def bootstrap_uv(session: nox.Session) -> Path:

@@ -29,6 +29,7 @@ from bench.commands.history import history
 from bench.commands.import_model import import_model
 from bench.commands.limit import limit
 from bench.commands.options import config_option, output_option, run_argument
+from bench.commands.peers import peers
 from bench.commands.plan import plan
 from bench.commands.report import report
 from bench.commands.results_console import results_console
@@ -160,6 +161,7 @@ cli.add_command(history)
 cli.add_command(import_model)
 cli.add_command(limit)
 cli.add_command(throughput)
+cli.add_command(peers)
 cli.add_command(plan)
 cli.add_command(report)
 cli.add_command(run)

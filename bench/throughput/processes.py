@@ -6,7 +6,7 @@ import threading
 import time
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from types import TracebackType
 
 import psutil
@@ -21,11 +21,12 @@ class ProcessMeter:
     """Samples this process and its descendants while inside. A context manager.
 
     A process that ends counts up to its last sample, at most SAMPLE_SECONDS before. The processes of the
-    bare loop, which are idle meanwhile, are left out. Memory is the sum of resident sets, in which shared
-    pages count more than once.
+    bare loop, which are idle meanwhile, are left out, and so are those named in ``left_out``. Memory is the
+    sum of resident sets, in which shared pages count more than once.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, left_out: Collection[str] = ()) -> None:
+        self._left_out = frozenset((*left_out, ""))
         self._own = psutil.Process()
         self._history: dict[tuple[int, float], list[tuple[int, float]]] = {}  # (Unix ns, CPU seconds)
         self._names: dict[tuple[int, float], str] = {}
@@ -69,7 +70,7 @@ class ProcessMeter:
                     if key not in self._names:
                         own = process == self._own
                         self._names[key] = "driver" if own else process_name(process.cmdline())
-                    if not self._names[key]:
+                    if self._names[key] in self._left_out:
                         continue
                     seconds = sum(process.cpu_times()[:2])
                     resident += process.memory_info().rss

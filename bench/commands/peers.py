@@ -1,0 +1,201 @@
+"""``lkbench peers``: our paths beside what a user would write instead, in one run."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import click
+import orjson
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from bench.config import HarnessConfig
+from bench.images import load_dataset
+from bench.limit.loop import BareLoop
+from bench.limit.worker import Layout
+from bench.peers.comparison import NIGHTLY, STREAM, peer_targets
+from bench.peers.figures import Observed, SystemFigures, figures, median
+from bench.peers.offer import LATENCY_IMAGES, WARM_UP
+from bench.peers.reference import Reference
+from bench.peers.run_ours import arm_lines_of_code, observe_nightly, observe_stream
+from bench.peers.run_peer import PeerRunner
+from bench.peers.task import PEERS, Programs
+from bench.setup import prepare
+from bench.throughput.stand import Progress, Stand, stand
+from bench.throughput.targets import Target
+from signals.errors import ConfigurationError, LkbenchError
+
+SYSTEMS = (NIGHTLY, "daft", "mapinarrow", STREAM, "bytewax", "faust")
+
+
+@click.command()
+@click.option("--count", type=click.IntRange(200), default=2000, show_default=True, help="Images per drain.")
+@click.option("--rounds", type=click.IntRange(1), default=1, show_default=True, help="Of all systems.")
+@click.option("--systems", default=",".join(SYSTEMS), show_default=True, help="What is measured, in order.")
+@click.option(
+    "--environments",
+    type=click.Path(path_type=Path),
+    default=Path(".nox"),
+    show_default=True,
+    help="Folder with an environment peer-NAME for each; nox -s peers makes them.",
+)
+@click.option(
+    "--programs",
+    type=click.Path(path_type=Path),
+    default=Path("peers"),
+    show_default=True,
+    help="Folder with the peers' programs.",
+)
+@click.option("--json", "json_path", type=click.Path(path_type=Path), help="Also write a JSON file.")
+def peers(
+    count: int, rounds: int, systems: str, environments: Path, programs: Path, json_path: Path | None
+) -> None:
+    """Drain the same images through our paths and through programs that a user would write instead.
+
+    Each drain has windows of the bare loop right before and after it. Streams are then offered half of their
+    own rate. A peer's embeddings must equal ours. Leave the machine alone meanwhile; when interrupted, what
+    was measured so far is shown and written.
+    """
+    stderr = Console(stderr=True)
+
+    def note(text: str) -> None:
+        stderr.print(text, highlight=False, markup=False)
+
+    chosen = [name.strip() for name in systems.split(",")]
+    if unknown := sorted(set(chosen) - set(SYSTEMS)):
+        raise ConfigurationError(f"--systems: unknown {', '.join(unknown)}; known are {', '.join(SYSTEMS)}")
+    where = Programs(programs, environments)
+    for peer in PEERS:
+        if peer.name in chosen:
+            where.command(peer)
+    config = HarnessConfig()
+    model_dir = prepare(config, note).model_dir
+    dataset = load_dataset("crops", note)
+    needed = WARM_UP + count + LATENCY_IMAGES
+    if needed > len(dataset.images):
+        most = len(dataset.images) - WARM_UP - LATENCY_IMAGES
+        raise ConfigurationError(
+            f"--count {count}: at most {most}, the data set has {len(dataset.images)} images"
+        )
+    dataset = dataclasses.replace(dataset, images=dataset.images[:needed])
+    found: list[SystemFigures] = []
+    layout = Layout(config.inference.workers, 1, 2, config.inference.max_batch)
+    try:
+        with (
+            stand(config, dataset, note) as servers,
+            BareLoop(servers.material(model_dir), layout, servers.s3_processes) as loop,
+        ):
+            runner = PeerRunner(servers, model_dir, loop, where, Reference(servers, model_dir, count))
+            _measure(runner, chosen, count, rounds, found, note)
+    finally:
+        if json_path is not None:
+            json_path.write_bytes(orjson.dumps(as_plain(found), option=orjson.OPT_INDENT_2))
+        Console().print(tables(found))
+
+
+def _measure(
+    runner: PeerRunner,
+    chosen: Sequence[str],
+    count: int,
+    rounds: int,
+    found: list[SystemFigures],
+    note: Progress,
+) -> None:
+    """All rounds; a system that fails does not keep the others from being measured. Raises its error then."""
+    failed: LkbenchError | None = None
+    for number in range(rounds):
+        for name in chosen if number % 2 == 0 else reversed(chosen):  # a drift falls on all alike
+            note(f"round {number + 1} of {rounds}: {name}")
+            try:
+                measured = _observe(runner, name, count)
+            except LkbenchError as error:
+                note(f"{name} failed: {error}")
+                failed = error
+                continue
+            found.append(measured)
+            note(f"{name}: {measured.images_per_second:.1f} images/s, {measured.ratio:.3f} of the bare loop")
+    if failed is not None:
+        raise failed
+
+
+def _observe(runner: PeerRunner, name: str, count: int) -> SystemFigures:
+    ours: dict[str, tuple[str, Callable[[Stand, Path, BareLoop, int], Observed]]] = {
+        NIGHTLY: ("lambda", observe_nightly),
+        STREAM: ("kappa", observe_stream),
+    }
+    if name in ours:
+        arm, observe = ours[name]
+        seen = observe(runner.stand, runner.model_dir, runner.loop, count)
+        return figures(name, arm_lines_of_code(arm), seen)
+    (peer,) = (peer for peer in PEERS if peer.name == name)
+    return figures(name, runner.programs.lines_of_code(peer), runner.observe(peer, count))
+
+
+def as_plain(found: Sequence[SystemFigures]) -> dict[str, object]:
+    """JSON-able; units are in the names."""
+    return {
+        "measured": [{**dataclasses.asdict(item), "ratio": item.ratio} for item in found],
+        "targets": [{**dataclasses.asdict(t), "met": t.met} for t in peer_targets(found)],
+    }
+
+
+def tables(found: Sequence[SystemFigures]) -> RenderableType:
+    """Medians of the rounds, and what they are held to."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("system")
+    columns = (
+        "images/s",
+        "of bare loop",
+        "first image s",
+        "core-ms",
+        "peak MiB",
+        "p50 ms",
+        "p99 ms",
+        "cosine",
+    )
+    for column in (*columns, "lines of code", "rounds"):
+        table.add_column(column, justify="right")
+    for name in dict.fromkeys(item.system for item in found):
+        rounds = [item for item in found if item.system == name]
+        table.add_row(
+            name,
+            _shown(median(rounds, lambda f: f.images_per_second), "{:.1f}"),
+            _shown(median(rounds, lambda f: f.ratio), "{:.3f}"),
+            _shown(median(rounds, lambda f: f.first_image_seconds), "{:.1f}"),
+            _shown(median(rounds, lambda f: sum(f.core_ms_by_process.values())), "{:.2f}"),
+            _shown(median(rounds, lambda f: f.peak_bytes / 2**20), "{:.0f}"),
+            _shown(
+                median(rounds, lambda f: f.half_load.p50_seconds * 1e3 if f.half_load else None), "{:.0f}"
+            ),
+            _shown(
+                median(rounds, lambda f: f.half_load.p99_seconds * 1e3 if f.half_load else None), "{:.0f}"
+            ),
+            _shown(median(rounds, lambda f: f.smallest_cosine), "{:.6f}"),
+            str(rounds[0].lines_of_code),
+            str(len(rounds)),
+        )
+    notes = (
+        "core-ms and memory: of the system's own processes; object store, broker, PostgreSQL left out. "
+        "p50, p99: at half of the system's own rate. Lines of code: of ours, the arm's package "
+        "and the shared core."
+    )
+    return Group(table, Text(), _targets(peer_targets(found)), Text(notes, style="dim"))
+
+
+def _targets(found: Sequence[Target]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("target")
+    for name in ("limit", "measured", "unit", "met"):
+        table.add_column(name, justify="right")
+    for target in found:
+        met = {True: "yes", False: "NO", None: "-"}[target.met]
+        limit = f"{target.comparison} {target.limit:.3g}"
+        table.add_row(target.name, limit, _shown(target.measured, "{:.3g}"), target.unit, met)
+    return table
+
+
+def _shown(value: float | None, form: str) -> str:
+    return "-" if value is None else form.format(value)

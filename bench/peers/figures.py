@@ -1,0 +1,121 @@
+"""The figures of one system, taken in the same way from ours and from peers."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from bench.limit.loop import BareLoop, Window
+from bench.limit.worker import Work
+from bench.throughput.processes import ProcessMeter
+
+BARE_SECONDS = 4.0
+SETTLING_SHARE = 0.05  # of the images, at the beginning: start-up is told apart from speed
+# Servers that all systems use alike, and the driver.
+SHARED_PROCESSES = frozenset({"driver", "kafka", "s3proxy", "postgres"})
+
+Times = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class HalfLoad:
+    """Poisson arrivals at half the system's own rate; latency from the scheduled time."""
+
+    rate_per_second: float
+    n: int
+    p50_seconds: float
+    p99_seconds: float
+
+
+@dataclass
+class Around:
+    """What was seen beside one drain: windows of the bare loop right before and after, and the processes."""
+
+    meter: ProcessMeter = field(default_factory=lambda: ProcessMeter(left_out=SHARED_PROCESSES))
+    bare: list[Window] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """One drain. ``completed_ns``: when each image was done (Unix ns), sorted; ``end_ns``: when all output
+    was there; ``started_ns``: when the backlog, or the program with it, was handed over."""
+
+    started_ns: int
+    completed_ns: Times
+    end_ns: int
+    around: Around
+    half_load: HalfLoad | None = None
+    smallest_cosine: float | None = None  # to the shared core's; None: it is the shared core
+
+
+@dataclass(frozen=True, slots=True)
+class SystemFigures:
+    """One system, once; processes that all systems share are left out of memory and CPU."""
+
+    system: str
+    lines_of_code: int
+    images: int
+    images_per_second: float
+    bare_images_per_second: float
+    first_image_seconds: float
+    core_ms_by_process: Mapping[str, float]  # per image
+    peak_bytes: int
+    half_load: HalfLoad | None
+    smallest_cosine: float | None
+
+    @property
+    def ratio(self) -> float:
+        """To the bare loop around it."""
+        return self.images_per_second / self.bare_images_per_second
+
+
+@contextmanager
+def around(loop: BareLoop) -> Iterator[Around]:
+    """Measure the bare loop, let the caller drain, measure the bare loop again."""
+    found = Around()
+    found.bare.append(loop.window(Work.S3, BARE_SECONDS))
+    with found.meter:
+        yield found
+    found.bare.append(loop.window(Work.S3, BARE_SECONDS))
+
+
+def figures(system: str, lines_of_code: int, seen: Observed) -> SystemFigures:
+    """What an observed drain amounts to."""
+    start_ns, images = settled(seen.completed_ns)
+    used = seen.around.meter.cpu_seconds(start_ns, seen.end_ns)
+    return SystemFigures(
+        system=system,
+        lines_of_code=lines_of_code,
+        images=len(seen.completed_ns),
+        images_per_second=images / ((seen.end_ns - start_ns) / 1e9),
+        bare_images_per_second=statistics.fmean(w.images_per_second for w in seen.around.bare),
+        first_image_seconds=(int(seen.completed_ns[0]) - seen.started_ns) / 1e9,
+        core_ms_by_process={name: 1e3 * seconds / images for name, seconds in sorted(used.items())},
+        peak_bytes=seen.around.meter.peak_bytes(seen.started_ns, seen.end_ns),
+        half_load=seen.half_load,
+        smallest_cosine=seen.smallest_cosine,
+    )
+
+
+def settled(completed_ns: Times) -> tuple[int, int]:
+    """When the first SETTLING_SHARE of the images were done, and how many came later."""
+    position = int(np.ceil(SETTLING_SHARE * len(completed_ns)))
+    start_ns = int(completed_ns[position])
+    return start_ns, int(np.count_nonzero(completed_ns > start_ns))
+
+
+def half_load(rate_per_second: float, waited_seconds: npt.NDArray[np.float64]) -> HalfLoad:
+    """Sum up latencies."""
+    p50, p99 = np.quantile(waited_seconds, [0.5, 0.99])
+    return HalfLoad(rate_per_second, len(waited_seconds), float(p50), float(p99))
+
+
+def median(found: list[SystemFigures], figure: Callable[[SystemFigures], float | None]) -> float | None:
+    """Of the rounds in which the figure was measured."""
+    values = [value for item in found if (value := figure(item)) is not None]
+    return statistics.median(values) if values else None

@@ -1,0 +1,92 @@
+"""Our own paths, observed as peers are."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+
+import duckdb
+import numpy as np
+
+from bench.arms import load_arm
+from bench.limit.loop import BareLoop
+from bench.peers.figures import Observed, Times, around, half_load
+from bench.peers.offer import LATENCY_IMAGES, WARM_UP, offer_backlog, offer_poisson
+from bench.peers.task import lines_of_code
+from bench.seal import events_path, seal
+from bench.throughput.stand import Stand, StartedArm
+from signals.errors import PipelineError
+
+DRAIN_SECONDS = 900.0
+_NIGHTLY = """
+SELECT end_ns FROM read_parquet($events) WHERE path = 'nightly' AND stage = 'inference' AND outcome = 'ok'
+ORDER BY end_ns
+"""
+_NIGHTLY_END = """
+SELECT max(end_ns) FROM read_parquet($events) WHERE stage = 'step' AND detail = 'step5_protobuf'
+"""
+_ANNOUNCED = """
+SELECT event_id, max(end_ns) FROM read_parquet($events) WHERE path = 'stream' AND stage = 'publish' GROUP BY 1
+"""
+
+
+def observe_nightly(stand: Stand, model_dir: Path, loop: BareLoop, images: int) -> Observed:
+    """Steps 1 to 5 of a night of ``images`` images. Raises an error of the tree."""
+    with stand.started("lambda", model_dir) as started:
+        offer_backlog(_submit(stand, started), range(images))
+        started.arm.drain(DRAIN_SECONDS)  # the online path has them first, as every day
+        with around(loop) as beside:
+            started_ns = time.time_ns()
+            started.arm.end_day(0)
+    completed, end = _query(started, _NIGHTLY, _NIGHTLY_END)
+    if len(completed) != images:
+        raise PipelineError(f"the night computed {len(completed)} of {images} images")
+    return Observed(started_ns, completed[:, 0], int(end[0, 0]), beside)
+
+
+def observe_stream(stand: Stand, model_dir: Path, loop: BareLoop, images: int) -> Observed:
+    """The stream: warm-up, a backlog, half load. Raises an error of the tree."""
+    warm, backlog = range(WARM_UP), range(WARM_UP, WARM_UP + images)
+    measured = range(backlog.stop, backlog.stop + LATENCY_IMAGES)
+    with stand.started("kappa", model_dir) as started:
+        submit = _submit(stand, started)
+        offer_backlog(submit, warm)
+        started.arm.drain(DRAIN_SECONDS)
+        with around(loop) as beside:
+            started_ns = offer_backlog(submit, backlog)
+            started.arm.drain(DRAIN_SECONDS)
+            rate = images / ((time.time_ns() - started_ns) / 1e9) / 2
+        scheduled = offer_poisson(submit, measured, rate)
+        started.arm.drain(DRAIN_SECONDS)
+    (rows,) = _query(started, _ANNOUNCED)
+    announced = {int(event): int(end_ns) for event, end_ns in rows}
+    if missing := (set(backlog) | set(measured)) - announced.keys():
+        raise PipelineError(f"the stream did not announce {len(missing)} images")
+    completed = np.sort([announced[n] for n in backlog])
+    waited = np.asarray([(announced[n] - at_ns) / 1e9 for n, at_ns in scheduled.items()])
+    return Observed(started_ns, completed, int(completed[-1]), beside, half_load(rate, waited))
+
+
+def arm_lines_of_code(arm: str) -> int:
+    """Of the package that implements it and of the shared core."""
+    packages = (type(load_arm(arm)).__module__.partition(".")[0], "signals")
+    files: list[Path] = []
+    for package in packages:
+        spec = find_spec(package)
+        for folder in (spec.submodule_search_locations or ()) if spec else ():
+            files += Path(folder).rglob("*.py")
+    return lines_of_code(files)
+
+
+def _submit(stand: Stand, started: StartedArm) -> Callable[[int, int], None]:
+    return lambda number, scheduled_ns: started.arm.submit(stand.event(number, scheduled_ns))
+
+
+def _query(started: StartedArm, *queries: str) -> list[Times]:
+    """Rows of whole numbers over the ledger of an arm that has ended."""
+    seal(started.context.run_dir)
+    events = {"events": str(events_path(started.context.run_dir))}
+    with duckdb.connect() as connection:
+        return [np.asarray(connection.execute(sql, events).fetchall(), dtype=np.int64) for sql in queries]

@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import orjson
+import pytest
+from click.testing import CliRunner
+
+from bench.cli import cli
+from bench.commands.peers import SYSTEMS, as_plain
+from bench.limit.loop import Window
+from bench.peers.comparison import peer_targets
+from bench.peers.figures import Around, HalfLoad, Observed, SystemFigures, figures, half_load, settled
+from bench.peers.offer import offer_poisson
+from bench.peers.task import PEERS, Programs, Task, lines_of_code
+from signals.architecture import S3Endpoint
+from signals.errors import MissingRequirement
+from signals.near_free import build_near_free_model
+
+ROOT = Path(__file__).parents[2]
+FIGURES = SystemFigures("daft", 60, 2000, 95.0, 100.0, 2.0, {"python": 14.0}, 1 << 20, None, 1.0)
+
+
+def system(name: str, ratio: float, p99: float | None = None) -> SystemFigures:
+    load = HalfLoad(50.0, 600, p99 / 3, p99) if p99 is not None else None
+    return replace(FIGURES, system=name, images_per_second=100.0 * ratio, half_load=load)
+
+
+def test_speed_is_that_of_the_images_after_the_first_twentieth() -> None:
+    second = 10**9
+    completed = np.asarray([100 * second] * 6 + [(100 + n) * second for n in range(1, 95)], np.int64)
+    assert settled(completed) == (100 * second, 94)
+    bare = [Window(100, 1.0, 2.0, 15.0, 1.0), Window(100, 1.0, 3.0, 15.0, 1.0)]
+    seen = Observed(90 * second, completed, 194 * second, Around(bare=bare))
+    found = figures("x", 7, seen)
+    assert found.images_per_second == pytest.approx(1.0)
+    assert found.ratio == pytest.approx(0.4)
+    assert found.first_image_seconds == pytest.approx(10.0)
+    assert found.images == 100 and found.lines_of_code == 7
+
+
+def test_half_load_is_poisson_and_never_waits_for_the_system() -> None:
+    offered: list[int] = []
+    scheduled = offer_poisson(lambda number, _: offered.append(number), range(3, 203), 2000.0)
+    assert offered == list(range(3, 203))
+    times = np.asarray(list(scheduled.values()))
+    assert (np.diff(times) > 0).all()
+    assert np.diff(times).mean() == pytest.approx(1e9 / 2000.0, rel=0.25)
+    assert half_load(2000.0, np.arange(101) / 100).p99_seconds == pytest.approx(0.99)
+
+
+def test_ours_are_held_to_the_best_peer_of_their_kind() -> None:
+    found = [
+        system("daft", 0.97),
+        system("nightly", 0.98),
+        system("bytewax", 0.92, 0.092),
+        system("faust", 0.93, 0.259),
+        system("kappa", 0.91, 0.080),
+    ]
+    nightly, stream, wait = peer_targets(found)
+    assert nightly.met is True
+    assert stream.limit == pytest.approx(0.93) and stream.met is False
+    assert wait.limit == pytest.approx(92.0) and wait.met is True
+    assert peer_targets([system("daft", 0.9)])[0].met is None  # ours was not measured
+    assert peer_targets([]) == []
+    plain = orjson.loads(orjson.dumps(as_plain(found)))
+    assert plain["measured"][0]["ratio"] == pytest.approx(0.97)
+    assert [t["met"] for t in plain["targets"]] == [True, False, True]
+
+
+def test_lines_of_code_leave_out_comments_blanks_and_docstrings(tmp_path: Path) -> None:
+    path = tmp_path / "program.py"
+    path.write_text(
+        '"""Two\n\nlines."""\n\n# why\nx = f(\n    1,\n)\n\n\ndef g():\n    """Doc."""\n    return "a"\n'
+    )
+    assert lines_of_code([path]) == 5
+
+
+def test_every_peer_has_a_program_and_a_lock_with_hashes() -> None:
+    programs = Programs(ROOT / "peers", ROOT / "no-such-folder")
+    for peer in PEERS:
+        assert 30 < programs.lines_of_code(peer) < 120
+        lock = (ROOT / "peers" / "requirements" / f"{peer.name}.lock").read_text()
+        assert "--hash=sha256:" in lock and "://" not in lock
+        with pytest.raises(MissingRequirement, match=r"nox -s peers"):
+            programs.command(peer)
+    assert {peer.name for peer in PEERS} < set(SYSTEMS)
+
+
+def test_a_task_says_all_that_a_program_needs_and_is_secret(tmp_path: Path) -> None:
+    s3 = S3Endpoint("127.0.0.1:1", "key", "secret", "bucket")
+    task = Task.of_model(build_near_free_model(), workers=2, batch=8, s3=s3, output=tmp_path)
+    path = replace(task, keys=("a", "b")).save(tmp_path / "task.json")
+    assert path.stat().st_mode & 0o777 == 0o600
+    plain = orjson.loads(path.read_bytes())
+    assert (plain["model_input"], plain["model_output"], plain["input_size"]) == ("images", "embedding", 224)
+    assert Path(plain["model"]).is_file()
+    assert plain["keys"] == ["a", "b"] and plain["s3"]["secret_key"] == "secret"
+
+
+def test_what_is_wrong_with_the_options_is_said_before_anything_starts() -> None:
+    for options, said in (
+        (["--systems", "daft,flink"], "unknown flink"),
+        (["--environments", "no-such-folder", "--systems", "daft"], "run nox -s peers"),
+        (["--count", "2900", "--systems", "kappa"], "at most 2300"),
+    ):
+        done = CliRunner().invoke(cli, ["peers", *options])
+        assert said in str(done.exception), done
