@@ -7,7 +7,7 @@ import os
 import bytewax.operators as op
 from bytewax.connectors.kafka import KafkaSink, KafkaSinkMessage, KafkaSource
 from bytewax.dataflow import Dataflow
-from bytewax.run import cluster_main
+from bytewax.testing import cluster_main  # what bytewax.run does with addresses, without importing this twice
 from image_model import ImageModel, task
 
 model = ImageModel(task)

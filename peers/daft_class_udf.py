@@ -36,7 +36,6 @@ if __name__ == "__main__":
             access_key=s3["secret_key"],
             region_name=s3["region"],
             use_ssl=s3["secure"],
-            verify_ssl=s3["secure"],
             force_virtual_addressing=False,
         )
     )

@@ -39,5 +39,5 @@ async def embed_images(keys: faust.Stream) -> None:
 
 
 if __name__ == "__main__":
-    sys.argv[1:] = ["worker", "--without-web", "--loglevel", "warning"]
+    sys.argv[1:] = ["worker", "--without-web", "--loglevel", "warn"]
     app.main()

@@ -146,17 +146,7 @@ def tables(found: Sequence[SystemFigures]) -> RenderableType:
     """Medians of the rounds, and what they are held to."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("system")
-    columns = (
-        "images/s",
-        "of bare loop",
-        "first image s",
-        "core-ms",
-        "peak MiB",
-        "p50 ms",
-        "p99 ms",
-        "cosine",
-    )
-    for column in (*columns, "lines of code", "rounds"):
+    for column in ("images/s", "of L", "first s", "core-ms", "MiB", "p50 ms", "p99 ms", "lines"):
         table.add_column(column, justify="right")
     for name in dict.fromkeys(item.system for item in found):
         rounds = [item for item in found if item.system == name]
@@ -173,14 +163,14 @@ def tables(found: Sequence[SystemFigures]) -> RenderableType:
             _shown(
                 median(rounds, lambda f: f.half_load.p99_seconds * 1e3 if f.half_load else None), "{:.0f}"
             ),
-            _shown(median(rounds, lambda f: f.smallest_cosine), "{:.6f}"),
             str(rounds[0].lines_of_code),
-            str(len(rounds)),
         )
+    cosine = min((item.smallest_cosine for item in found if item.smallest_cosine is not None), default=None)
     notes = (
-        "core-ms and memory: of the system's own processes; object store, broker, PostgreSQL left out. "
-        "p50, p99: at half of the system's own rate. Lines of code: of ours, the arm's package "
-        "and the shared core."
+        "L: the bare loop right before and after. first: until the first image was done. core-ms per image, "
+        "memory: of the system's own processes; object store, broker, PostgreSQL left out. p50, p99: at half "
+        "of the system's own rate. lines: of code; of ours, the arm's package and the shared core. Smallest "
+        f"cosine of a peer's embeddings to ours: {_shown(cosine, '{:.6f}')}."
     )
     return Group(table, Text(), _targets(peer_targets(found)), Text(notes, style="dim"))
 

@@ -177,7 +177,8 @@ def _topics(stand: Stand, task: Task) -> Iterator[_Topics]:
         NewTopic(task.input_topic, task.workers),
         NewTopic(task.output_topic, 1, config=stamped),
     ]
-    for topic, made in AdminClient(client).create_topics(wanted).items():
+    admin = AdminClient(client)
+    for topic, made in admin.create_topics(wanted).items():
         try:
             made.result(REQUEST_SECONDS)
         except KafkaException as error:
@@ -188,4 +189,4 @@ def _topics(stand: Stand, task: Task) -> Iterator[_Topics]:
         yield _Topics(stand, task, consumer)
     finally:
         consumer.close()
-        AdminClient(client).delete_topics([task.input_topic, task.output_topic])
+        admin.delete_topics([task.input_topic, task.output_topic])
