@@ -8,10 +8,9 @@ So whatever a consumer does must be repeatable. There is one PGMQ queue per prio
 from __future__ import annotations
 
 import contextlib
-import math
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -20,6 +19,7 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import TupleRow
 
+from lambda_pipeline.claims import claim_statement, forget_statement
 from signals.counters import (
     COUNTERS,
     QUEUE_ACKED,
@@ -86,7 +86,11 @@ class PinLater(Protocol):
         """Add many jobs, each a payload (JSON-able) and a priority from 1 to 3; all or none of them."""
 
     def dequeue(self, limit: int, claim_seconds: float) -> list[Job]:
-        """Claim at most ``limit`` jobs, higher priority first, then older first. Returns at once."""
+        """Claim at most ``limit`` jobs, higher priority first, then older first. Returns at once.
+
+        A job that was delivered before comes alone: should it be the one that kills its consumers, it takes
+        no other with it.
+        """
 
     def wait(self, timeout_seconds: float) -> bool:
         """Sleep until something was enqueued or the time is over; whether something was. Retries and
@@ -122,6 +126,8 @@ class PgmqPinLater:
         self._dsn = dsn
         self._queues = {priority: f"{namespace}_{suffix}_p{priority}" for priority in PRIORITIES}
         self._channel = f"{namespace}_{suffix}"
+        tables = {priority: self._table("q", priority) for priority in PRIORITIES}
+        self._claim, self._forget = claim_statement(tables), forget_statement(tables)
         self._lock = threading.RLock()
         self._connection: psycopg.Connection[TupleRow] | None = None
         self._listener: psycopg.Connection[TupleRow] | None = None
@@ -163,24 +169,11 @@ class PgmqPinLater:
         COUNTERS.add(QUEUE_ENQUEUED, sum(map(len, messages.values())))
 
     def dequeue(self, limit: int, claim_seconds: float) -> list[Job]:
-        """See :meth:`PinLater.dequeue`. PGMQ counts claims in whole seconds: rounded up, at least 1."""
-        jobs: list[Job] = []
-        for priority, queue in self._queues.items():
-            if len(jobs) >= limit:
-                break
-            rows = self._execute(
-                "SELECT msg_id, read_ct, message, coalesce(headers->'progress', '{}'), "
-                "(extract(epoch FROM enqueued_at) * 1000000)::bigint FROM pgmq.read(%s, %s, %s)",
-                (queue, max(1, math.ceil(claim_seconds)), limit - len(jobs)),
-            )
-            # PGMQ claims the oldest messages, but returns them in any order.
-            jobs += [
-                Job(row[0], priority, row[1], row[2], row[3], row[4] * 1000)
-                for row in sorted(rows, key=lambda row: int(row[0]))
-            ]
-        if jobs:
-            COUNTERS.add(QUEUE_CLAIMED, len(jobs))
-        return jobs
+        """See :meth:`PinLater.dequeue`."""
+        rows = self._execute(self._claim, {"limit": limit, "claim_seconds": claim_seconds})
+        if rows:
+            COUNTERS.add(QUEUE_CLAIMED, len(rows))
+        return [Job(row[1], row[0], row[2], row[3], row[4], row[5] * 1000) for row in rows]
 
     def wait(self, timeout_seconds: float) -> bool:
         """See :meth:`PinLater.wait`."""
@@ -197,10 +190,11 @@ class PgmqPinLater:
 
     def ack(self, jobs: Sequence[Job]) -> None:
         """See :meth:`PinLater.ack`."""
-        for priority, queue in self._queues.items():
-            if ids := [job.job_id for job in jobs if job.priority == priority]:
-                rows = self._execute("SELECT count(*) FROM pgmq.delete(%s, %s::bigint[])", (queue, ids))
-                COUNTERS.add(QUEUE_ACKED, int(rows[0][0]))
+        ids: dict[str, list[int]] = {f"jobs_{priority}": [] for priority in PRIORITIES}
+        for job in jobs:
+            ids[f"jobs_{job.priority}"].append(job.job_id)
+        rows = self._execute(self._forget, ids)
+        COUNTERS.add(QUEUE_ACKED, int(rows[0][0]))
 
     def fail(self, job: Job, retry_delay_seconds: float) -> bool:
         """See :meth:`PinLater.fail`."""
@@ -270,7 +264,9 @@ class PgmqPinLater:
     def _table(self, kind: Literal["q", "a"], priority: int) -> sql.Identifier:
         return sql.Identifier("pgmq", f"{kind}_{self._queues[priority]}")
 
-    def _execute(self, query: Any, parameters: Sequence[object] = ()) -> list[TupleRow]:
+    def _execute(
+        self, query: Any, parameters: Sequence[object] | Mapping[str, object] = ()
+    ) -> list[TupleRow]:
         # A statement whose outcome is unknown is sent again: delivery is at least once anyway.
         deadline = time.monotonic() + RECONNECT_SECONDS
         with self._lock:

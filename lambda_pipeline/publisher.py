@@ -1,10 +1,9 @@
-"""Publishes to Kafka, and says when a message has arrived there."""
+"""Publishes to Kafka, and says which messages have arrived there."""
 
 from __future__ import annotations
 
-import threading
+import functools
 from collections.abc import Sequence
-from concurrent.futures import Future
 from typing import Any
 
 import confluent_kafka
@@ -14,11 +13,11 @@ from signals.counters import count_produced
 from signals.errors import ServiceError
 
 DELIVERY_SECONDS = 15.0
-POLL_SECONDS = 0.1
+LINGER_SECONDS = 0.1  # of what is not flushed: the messages of a call gather, and leave at its end
 
 
 class Publisher:
-    """Publishes the arm's two kinds of events. Thread-safe. Raises ServiceError when Kafka takes none."""
+    """Publishes the arm's two kinds of events, for one thread, which serves its own callbacks."""
 
     def __init__(self, context: RunContext) -> None:
         self._availability_topic = context.availability_topic
@@ -27,32 +26,26 @@ class Publisher:
             {
                 **context.kafka_client,
                 "enable.idempotence": True,
-                "linger.ms": 0,
+                "linger.ms": round(LINGER_SECONDS * 1000),
                 "delivery.timeout.ms": round(DELIVERY_SECONDS * 1000),
             }
         )
-        self._closed = threading.Event()
-        self._thread = threading.Thread(target=self._poll, name="kafka-delivery", daemon=True)
-        self._thread.start()
 
-    def available(self, event: AvailabilityEvent) -> None:
-        """Publish, and return once Kafka has it."""
-        self._send(self._availability_topic, event.image_signature, event.to_bytes()).result()
+    def available(self, events: Sequence[AvailabilityEvent]) -> list[ServiceError | None]:
+        """Publish all, and return once Kafka has answered: None for each event that it has, or why not."""
+        messages = [(event.image_signature, event.to_bytes()) for event in events]
+        return self._publish(self._availability_topic, messages)
 
     def dead_letters(self, letters: Sequence[DeadLetter]) -> None:
-        """Publish, and return once Kafka has all of them."""
-        sent = [
-            self._send(self._dead_letter_topic, letter.image_signature, letter.to_bytes())
-            for letter in letters
-        ]
-        for future in sent:
-            future.result()
+        """Publish, and return once Kafka has all of them. Raises ServiceError where it took none of one."""
+        messages = [(letter.image_signature, letter.to_bytes()) for letter in letters]
+        for refusal in self._publish(self._dead_letter_topic, messages):
+            if refusal is not None:
+                raise refusal
 
     def close(self) -> None:
-        """Send what is left and stop."""
+        """Send what is left."""
         self._producer.flush(DELIVERY_SECONDS)
-        self._closed.set()
-        self._thread.join()
 
     def __enter__(self) -> Publisher:
         return self
@@ -60,22 +53,25 @@ class Publisher:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _send(self, topic: str, key: str, value: bytes) -> Future[None]:
-        future: Future[None] = Future()
+    def _publish(self, topic: str, messages: Sequence[tuple[str, bytes]]) -> list[ServiceError | None]:
+        """Send messages, each a key and a value, in as few requests as there are partitions."""
+        said: list[ServiceError | None] = [
+            ServiceError(f"Kafka did not answer for an event for {topic}") for _ in messages
+        ]
 
-        def delivered(error: Any, message: Any) -> None:
+        def answered(number: int, error: Any, message: Any) -> None:
+            said[number] = _refusal(topic, error) if error is not None else None
             if error is None:
                 count_produced(message)
-                future.set_result(None)
-            else:
-                future.set_exception(ServiceError(f"Kafka did not take an event for {topic}: {error}"))
 
-        try:
-            self._producer.produce(topic, value, key=key, on_delivery=delivered)
-        except (BufferError, confluent_kafka.KafkaException) as error:
-            raise ServiceError(f"Kafka did not take an event for {topic}: {error}") from error
-        return future
+        for number, (key, value) in enumerate(messages):
+            try:
+                self._producer.produce(topic, value, key=key, on_delivery=functools.partial(answered, number))
+            except (BufferError, confluent_kafka.KafkaException) as error:
+                said[number] = _refusal(topic, error)
+        self._producer.flush(2 * DELIVERY_SECONDS)  # each is answered, or given up, within DELIVERY_SECONDS
+        return said
 
-    def _poll(self) -> None:
-        while not self._closed.is_set():
-            self._producer.poll(POLL_SECONDS)
+
+def _refusal(topic: str, error: object) -> ServiceError:
+    return ServiceError(f"Kafka did not take an event for {topic}: {error}")

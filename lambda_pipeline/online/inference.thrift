@@ -1,4 +1,4 @@
-// The model inference service of the online path: one prepared image in, the signals of its galaxy out.
+// The model inference service of the online path: prepared images in, the signals of their galaxies out.
 namespace py lambda_pipeline.online
 
 struct Signal {
@@ -26,7 +26,9 @@ struct Description {
 }
 
 service Inference {
-  // image: uint8, size x size x 3, packed, row-major. deadline_ns: when the answer would be of no use.
-  Answer infer(1: binary image, 2: string galaxy, 3: i64 deadline_ns)
+  // images: uint8, N x size x size x 3, packed, row-major; galaxies: N names, at most 64. One answer per image, in
+  // order. The images of a call wait for batches one by one, among those of other callers. deadline_ns: when
+  // the answers would be of no use.
+  list<Answer> infer(1: binary images, 2: list<string> galaxies, 3: i64 deadline_ns)
   Description describe()
 }

@@ -7,6 +7,7 @@ import math
 import socket
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,28 +63,28 @@ class InferenceClient:
         self._lock = threading.Lock()
         self._rpc: RpcClient | None = None
 
-    def infer(self, image: RgbImage, galaxy: str) -> Inferred:
-        """uint8 (size, size, 3) -> the values of every signal that ``galaxy`` keeps.
-
-        Raises ImageError where the image is at fault, and ServiceError for all that may pass.
+    def infer(self, images: Sequence[RgbImage], galaxies: Sequence[str]) -> list[Inferred | ImageError]:
+        """uint8 (size, size, 3) each -> the values of every signal that the image's galaxy keeps, or why it
+        has none; in order, any number of images. Raises ServiceError for all that may pass.
         """
+        found: list[Inferred | ImageError] = []
+        while len(found) < len(images):
+            part = slice(len(found), len(found) + idl.IMAGES_PER_CALL)
+            found += self._infer(images[part], galaxies[part])
+        return found
+
+    def _infer(self, images: Sequence[RgbImage], galaxies: Sequence[str]) -> list[Inferred | ImageError]:
         rpc = self._connected()
+        packed = b"".join(np.ascontiguousarray(image).data for image in images)
         deadline_ns = time.time_ns() + round(self._timeout_seconds * 1e9)
         try:
-            answer = rpc.call("infer", np.ascontiguousarray(image).tobytes(), galaxy, deadline_ns)
+            answers = rpc.call("infer", packed, list(galaxies), deadline_ns)
         except RpcUnavailable:
             self._forget(rpc)
             raise
-        if answer.failure_reason:
-            raise ImageError(answer.failure_reason, answer.failure_detail)
-        return Inferred(
-            values=_values(answer.signals, galaxy),
-            batch_start_ns=answer.batch_start_ns,
-            inference_end_ns=answer.inference_end_ns,
-            batch_size=answer.batch_size,
-            device=answer.device,
-            batch_position=answer.batch_position,
-        )
+        if len(answers) != len(images):
+            raise ServiceError(f"the inference service gave {len(answers)} answers for {len(images)} images")
+        return [_inferred(answer, galaxy) for answer, galaxy in zip(answers, galaxies, strict=True)]
 
     def describe(self) -> Description:
         """What the service computes, and on what. Raises ServiceError."""
@@ -131,6 +132,19 @@ class InferenceClient:
             if self._rpc is rpc:
                 self._rpc = None
         rpc.close()
+
+
+def _inferred(answer: Any, galaxy: str) -> Inferred | ImageError:
+    if answer.failure_reason:
+        return ImageError(answer.failure_reason, answer.failure_detail)
+    return Inferred(
+        values=_values(answer.signals, galaxy),
+        batch_start_ns=answer.batch_start_ns,
+        inference_end_ns=answer.inference_end_ns,
+        batch_size=answer.batch_size,
+        device=answer.device,
+        batch_position=answer.batch_position,
+    )
 
 
 def _values(signals: list[Any], galaxy: str) -> SignalValues:

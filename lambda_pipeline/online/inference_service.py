@@ -7,10 +7,12 @@ address to the context's address file once every device is warm.
 from __future__ import annotations
 
 import functools
+import math
 import os
 import queue
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,27 +83,28 @@ class InferenceHandler:
             threads=len(engines),
         )
 
-    def infer(self, image: bytes, galaxy: str, deadline_ns: int) -> object:
-        """See inference.thrift. What it raises reaches the caller as a ServiceError."""
-        if len(image) != int(np.prod(self._shape)):
-            raise ConfigurationError(f"the model takes uint8 {self._shape}, not {len(image)} bytes")
-        request = _Request(np.frombuffer(image, np.uint8).reshape(self._shape), galaxy)
-        future = self._batcher.submit(request, deadline_ns)
+    def infer(self, images: bytes, galaxies: list[str], deadline_ns: int) -> list[object]:
+        """See inference.thrift. What it raises reaches the caller as a ServiceError, for all its images."""
+        if not 1 <= len(galaxies) <= idl.IMAGES_PER_CALL:
+            raise ConfigurationError(f"a call takes 1 to {idl.IMAGES_PER_CALL} images, not {len(galaxies)}")
+        if len(images) != len(galaxies) * math.prod(self._shape):
+            raise ConfigurationError(
+                f"the model takes uint8 {self._shape}, not {len(images)} bytes for {len(galaxies)} images"
+            )
+        tensors = np.frombuffer(images, np.uint8).reshape(-1, *self._shape)
+        futures: list[Future[_Computed]] = []
         try:
-            done = future.result(timeout=max(0.0, (deadline_ns - time.time_ns()) / 1e9))
+            for tensor, galaxy in zip(tensors, galaxies, strict=True):
+                futures.append(self._batcher.submit(_Request(tensor, galaxy), deadline_ns))
+            return [
+                _answer(future.result(timeout=max(0.0, (deadline_ns - time.time_ns()) / 1e9)))
+                for future in futures
+            ]
         except FutureTimeoutError as error:
-            raise ServiceError("the deadline passed before the image was computed") from error
-        failure = done.values if isinstance(done.values, ImageError) else None
-        return idl.Answer(
-            signals=[] if isinstance(done.values, ImageError) else _packed(done.values),
-            failure_reason=failure.reason if failure else "",
-            failure_detail=failure.detail if failure else "",
-            batch_start_ns=done.batch_start_ns,
-            inference_end_ns=done.inference_end_ns,
-            batch_size=done.batch_size,
-            device=done.device,
-            batch_position=done.batch_position,
-        )
+            raise ServiceError("the deadline passed before the images were computed") from error
+        finally:
+            for future in futures:
+                future.cancel()  # where the call failed, no batch need take what still waits
 
     def describe(self) -> object:
         """See inference.thrift."""
@@ -128,6 +131,20 @@ class InferenceHandler:
             _Computed(values, batch.start_ns, end_ns, len(batch), position, engine.device)
             for position, values in enumerate(found)
         ]
+
+
+def _answer(done: _Computed) -> object:
+    failure = done.values if isinstance(done.values, ImageError) else None
+    return idl.Answer(
+        signals=[] if isinstance(done.values, ImageError) else _packed(done.values),
+        failure_reason=failure.reason if failure else "",
+        failure_detail=failure.detail if failure else "",
+        batch_start_ns=done.batch_start_ns,
+        inference_end_ns=done.inference_end_ns,
+        batch_size=done.batch_size,
+        device=done.device,
+        batch_position=done.batch_position,
+    )
 
 
 def _packed(values: SignalValues) -> list[object]:
