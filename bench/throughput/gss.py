@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import multiprocessing
 import secrets
 import tempfile
@@ -66,8 +67,10 @@ def _multi_gets(endpoint: RpcEndpoint, seconds: float, seed: int) -> float:
     with GssClient(endpoint, STORE) as client:
         client.multi_get(calls[0])
         started, values = time.monotonic(), 0
-        while (elapsed := time.monotonic() - started) < seconds:
-            values += sum(value is not None for value in client.multi_get(calls[values % len(calls)]))
+        for keys in itertools.cycle(calls):
+            values += sum(value is not None for value in client.multi_get(keys))
+            if (elapsed := time.monotonic() - started) >= seconds:
+                break
     return values / elapsed
 
 

@@ -11,6 +11,8 @@ import numpy as np
 
 from bench.seal import events_path, seal
 from bench.throughput.stand import Progress, Stand, StartedArm
+from signals.errors import PipelineError
+from signals.ledger import FLUSH_SECONDS
 
 LOADS = (0.3, 0.5, 0.8)
 ALONE = 40  # images, one at a time
@@ -18,6 +20,7 @@ ALONE_PAUSE_SECONDS = 0.25
 LEVEL_SECONDS = 12.0
 WARM_UP = 100  # images before anything is counted
 DRAIN_SECONDS = 600.0
+LEDGER_SECONDS = 10.0
 SEED = 11
 
 _LATENCIES = """
@@ -49,44 +52,52 @@ class Latency:
 
 
 def measure_latency(
-    stand: Stand, path: str, model_dir: Path, sustained_per_second: float, progress: Progress
+    stand: Stand,
+    path: str,
+    model_dir: Path,
+    sustained_per_second: float,
+    level_seconds: float,
+    progress: Progress,
 ) -> Latency:
-    """Poisson arrivals at each share of ``LOADS``; images are distinct. Raises an error of the tree."""
+    """Poisson arrivals at each share of ``LOADS`` for ``level_seconds``, or for as long as there are
+    images that the path has not seen. Raises an error of the tree."""
     arm = "kappa" if path.startswith("kappa") else "lambda"
     random = np.random.default_rng(SEED)
-    bounds: list[tuple[int, int]] = []
     with stand.started(arm, model_dir) as started:
-        position = _offer(stand, started, 0, np.zeros(WARM_UP))
-        bounds.append((position, _offer(stand, started, position, np.arange(ALONE) * ALONE_PAUSE_SECONDS)))
-        for load in LOADS:
+        first = _offer(stand, started, 0, np.zeros(min(WARM_UP, len(stand.keys) // 4)))
+        end = _offer(stand, started, first, np.arange(min(ALONE, first)) * ALONE_PAUSE_SECONDS)
+        alone = float(np.median(_latencies(started, first, end)))
+        progress(f"{path}: one image alone takes {alone * 1e3:.1f} ms")
+        levels: list[Level] = []
+        for number, load in enumerate(LOADS):
             rate = load * sustained_per_second
-            count = min(round(rate * LEVEL_SECONDS), len(stand.keys) - bounds[-1][1])
-            due = np.cumsum(random.exponential(1 / rate, count))
-            bounds.append((bounds[-1][1], _offer(stand, started, bounds[-1][1], due)))
-        run_dir = started.context.run_dir
-    seal(run_dir)
-    with duckdb.connect() as connection:
-        rows = connection.execute(_LATENCIES, {"events": str(events_path(run_dir))}).fetchall()
-    seconds = dict(rows)
-    alone, *levels = [
-        np.asarray([seconds[n] for n in range(first, end) if n in seconds]) for first, end in bounds
-    ]
-    found = Latency(
-        path,
-        float(np.median(alone)),
-        tuple(
-            Level(
-                load,
-                load * sustained_per_second,
-                len(waited),
-                float(np.quantile(waited, 0.5)),
-                float(np.quantile(waited, 0.99)),
+            share = (len(stand.keys) - end) // (len(LOADS) - number)  # of the images that are left
+            count = max(1, min(round(rate * level_seconds), share))
+            first, end = end, _offer(stand, started, end, np.cumsum(random.exponential(1 / rate, count)))
+            waited = _latencies(started, first, end)
+            p50, p99 = (float(np.quantile(waited, q)) for q in (0.5, 0.99))
+            levels.append(Level(load, rate, len(waited), p50, p99))
+            progress(f"{path} at {load:.0%}: {rate:.1f}/s, p50 {p50 * 1e3:.1f} ms, p99 {p99 * 1e3:.1f} ms")
+    return Latency(path, alone, tuple(levels))
+
+
+def _latencies(started: StartedArm, first: int, end: int) -> np.ndarray:
+    """Seconds of the arrivals from ``first`` to before ``end``, once all are in the ledger."""
+    run_dir = started.context.run_dir
+    deadline = time.monotonic() + LEDGER_SECONDS
+    while True:
+        seal(run_dir)
+        with duckdb.connect() as connection:
+            rows = connection.execute(_LATENCIES, {"events": str(events_path(run_dir))}).fetchall()
+        waited = [seconds for number, seconds in rows if first <= number < end]
+        if len(waited) == end - first:
+            return np.asarray(waited)
+        if time.monotonic() > deadline:
+            raise PipelineError(
+                f"{end - first - len(waited)} of {end - first} arrivals were not announced; "
+                f"the logs are in {run_dir / 'logs'}"
             )
-            for load, waited in zip(LOADS, levels, strict=True)
-        ),
-    )
-    progress(f"{path}: one image alone takes {found.alone_seconds * 1e3:.1f} ms")
-    return found
+        time.sleep(FLUSH_SECONDS)
 
 
 def _offer(stand: Stand, started: StartedArm, first: int, due_seconds: np.ndarray) -> int:

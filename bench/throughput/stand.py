@@ -61,14 +61,14 @@ class Stand:
         """What a bare loop over the same objects works on."""
         return material(self.config, self.dataset, model_dir, self.endpoints.s3, self.keys)
 
-    def event(self, number: int, scheduled_ns: int) -> MediaEvent:
+    def event(self, number: int, scheduled_ns: int, day: int = 0) -> MediaEvent:
         """The arrival of image ``number``."""
         return MediaEvent(
             event_id=number,
             image_signature=self.dataset.images[number].image_signature,
             pipeline=self.pipeline,
             galaxy=self.galaxy,
-            day=0,
+            day=day,
             scheduled_ns=scheduled_ns,
             object_key=self.keys[number],
         )

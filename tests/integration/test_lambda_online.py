@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import os
 import signal
@@ -16,7 +17,9 @@ from lambda_pipeline.pinlater import PgmqPinLater
 from signals.architecture import MediaEvent, RunContext
 from signals.declaration import for_galaxy
 from signals.encodings import decode_thrift
+from signals.image import image_signature
 from signals.record import record_key
+from tests.integration.deadly_store import deadly_store
 from tests.integration.lambda_run import LambdaRun, lambda_run, photo, shared_core, truncated, wait_until
 
 pytestmark = pytest.mark.integration
@@ -112,6 +115,38 @@ def test_the_ledger_tells_each_stage_without_gaps(run: LambdaRun) -> None:
     assert {row["pool"] for row in provisioned} == {"online"}
 
 
+def test_each_image_of_a_group_has_its_own_stages(run: LambdaRun) -> None:
+    images = [(photo(400 + n), "crawled") for n in range(20)]
+    events = run.submit([*images[:10], (truncated(410), "crawled"), *images[10:]])
+    run.arm.drain(30)
+    bad = events.pop(10).event_id
+    wait_until(lambda: {event.event_id for event in events} <= {e.event_id for e in run.availability()})
+    assert bad in {letter.event_id for letter in run.dead_letters()}
+
+    def rows_of() -> dict[int, list[dict]]:  # type: ignore[type-arg]
+        of: dict[int, list[dict]] = {event.event_id: [] for event in events}  # type: ignore[type-arg]
+        for row in run.ledger():
+            if row["event_id"] in of:
+                of[row["event_id"]].append(row)
+        return of
+
+    wait_until(lambda: all(len(rows) == len(PER_IMAGE_STAGES) for rows in rows_of().values()))
+    for event in events:
+        rows = sorted(rows_of()[event.event_id], key=lambda row: PER_IMAGE_STAGES.index(row["stage"]))
+        assert [row["stage"] for row in rows] == PER_IMAGE_STAGES
+        assert rows[0]["start_ns"] == event.scheduled_ns
+        assert all(before["end_ns"] == after["start_ns"] for before, after in itertools.pairwise(rows))
+        assert {(row["outcome"], row["attempt"]) for row in rows} == {("ok", 1)}
+    batches = {
+        (row["start_ns"], row["end_ns"], row["device"]): row["batch_size"]
+        for rows in rows_of().values()
+        for row in rows
+        if row["stage"] == "inference"
+    }
+    assert max(batches.values()) > 1
+    assert sum(batches.values()) == len(events)
+
+
 def test_nothing_is_lost_when_a_worker_and_the_service_are_killed(run: LambdaRun) -> None:
     before = len(run.availability())
     events = run.submit([(photo(1000 + n), "pinner_uploads") for n in range(120)])
@@ -137,3 +172,23 @@ def test_nothing_is_lost_when_a_worker_and_the_service_are_killed(run: LambdaRun
     retried = {row["event_id"] for row in run.ledger() if row["attempt"] > 1 and row["event_id"] >= 0}
     assert retried
     assert retried <= {event.event_id for event in events}
+
+
+def test_an_image_that_kills_its_workers_takes_no_other_with_it(context: Callable[..., RunContext]) -> None:
+    made = context("lambda", claim_seconds=3.0, max_attempts=2, workers=1)
+    with deadly_store(made.s3.endpoint) as store:
+        watched = dataclasses.replace(made.s3, endpoint=store.endpoint)
+        with lambda_run(dataclasses.replace(made, s3=watched)) as run:
+            run.context = made  # the images are staged in the store itself
+            store.deadly.add(f"images/{image_signature(photo(2003))}")
+            events = run.submit([(photo(2000 + n), "crawled") for n in range(6)] + [(photo(2005), "crawled")])
+            run.arm.drain(60)
+            announced = {event.event_id: event.recomputed for event in run.availability()}
+            letters = [(letter.event_id, letter.reason, letter.attempts) for letter in run.dead_letters()]
+    deadly = events[3].event_id
+    assert set(announced) == {event.event_id for event in events} - {deadly}
+    assert not announced[events[6].event_id]  # of two arrivals of one image the second found the first one's
+    assert letters == [(deadly, "attempts_exhausted", 3)]
+    assert len(store.victims) == 2
+    attempts = {row["event_id"]: row["attempt"] for row in run.ledger() if row["stage"] == "publish"}
+    assert max(attempts.values()) == 2

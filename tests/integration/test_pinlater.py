@@ -71,6 +71,23 @@ def test_a_claim_that_runs_out_is_delivered_again(pinlater: PgmqPinLater) -> Non
     assert pinlater.counts().unfinished == 0
 
 
+def test_a_job_that_was_delivered_before_comes_alone(pinlater: PgmqPinLater) -> None:
+    pinlater.enqueue_many([({"n": n}, 2) for n in range(5)])
+    assert len(pinlater.dequeue(2, 0.2)) == 2
+    time.sleep(0.25)
+    pinlater.enqueue({"n": 5}, priority=1)
+    groups = [pinlater.dequeue(10, CLAIM_SECONDS) for _ in range(5)]
+    assert [[(job.payload["n"], job.attempt) for job in group] for group in groups] == [
+        [(5, 1)],
+        [(0, 2)],
+        [(1, 2)],
+        [(2, 1), (3, 1), (4, 1)],
+        [],
+    ]
+    pinlater.ack([job for group in groups for job in group])
+    assert pinlater.counts().unfinished == 0
+
+
 def test_a_checkpoint_prolongs_the_claim_and_keeps_progress(pinlater: PgmqPinLater) -> None:
     pinlater.enqueue({"n": 1}, priority=1)
     job = take(pinlater, claim_seconds=1)

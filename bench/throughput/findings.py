@@ -1,0 +1,79 @@
+"""What a throughput benchmark has measured so far, and the file that keeps it."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import orjson
+
+from bench.limit.worker import Layout
+from bench.throughput.conversions import ConversionSpeed
+from bench.throughput.drains import Drain
+from bench.throughput.gss import GssSpeed
+from bench.throughput.latency import Latency
+from bench.throughput.overhead import Overhead
+from bench.throughput.targets import Target, targets
+
+SCHEMA_VERSION = 1
+_DRAIN_FIGURES = ("images_per_second", "ratio", "core_ms_per_image", "plumbing_core_ms")
+
+
+@dataclass
+class Findings:
+    """``is_complete``: all that was asked for was measured."""
+
+    layout: Layout
+    is_complete: bool = False
+    drains: list[Drain] = field(default_factory=list)
+    near_free: list[Drain] = field(default_factory=list)
+    latencies: list[Latency] = field(default_factory=list)
+    gss: GssSpeed | None = None
+    conversions: list[ConversionSpeed] = field(default_factory=list)
+    overhead: Overhead | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing was measured yet."""
+        return not (self.drains or self.near_free or self.latencies or self.gss or self.conversions)
+
+    def harness_share(self) -> float | None:
+        """Part of the cores that the harness took in the fastest drain."""
+        fastest = max(self.drains + self.near_free, key=lambda d: d.images_per_second, default=None)
+        if fastest is None or self.overhead is None:
+            return None
+        return self.overhead.share_of_cores(
+            rows_per_image=fastest.ledger_rows / fastest.images,
+            images_per_second=fastest.images_per_second,
+            cores=len(os.sched_getaffinity(0)),
+        )
+
+    def targets(self) -> list[Target]:
+        """All targets, measured or not."""
+        return targets(
+            self.drains,
+            self.near_free,
+            self.gss,
+            self.conversions,
+            self.latencies,
+            self.harness_share(),
+        )
+
+    def as_plain(self) -> dict[str, object]:
+        """JSON-able; units are in the names."""
+        plain: dict[str, object] = {"schema_version": SCHEMA_VERSION, **asdict(self)}
+        for name, drains in (("drains", self.drains), ("near_free", self.near_free)):
+            plain[name] = [
+                {**asdict(drain), **{figure: getattr(drain, figure) for figure in _DRAIN_FIGURES}}
+                for drain in drains
+            ]
+        plain["harness_share_of_cores"] = self.harness_share()
+        plain["targets"] = [{**asdict(target), "met": target.met} for target in self.targets()]
+        return plain
+
+    def save(self, path: Path) -> None:
+        """Replace ``path`` with what is known so far. Raises OSError."""
+        temporary = path.with_name(path.name + ".tmp")
+        temporary.write_bytes(orjson.dumps(self.as_plain(), option=orjson.OPT_INDENT_2))
+        temporary.replace(path)
