@@ -85,13 +85,11 @@ class KafkaServer:
         return self._group.start("kafka", [*_java_command(), "kafka.Kafka", str(properties)])
 
     def _format(self, properties: Path) -> None:
-        cluster_id = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         tool = [
             *_java_command(),
             "kafka.tools.StorageTool",
             "format",
-            "-t",
-            cluster_id,
+            f"--cluster-id={_cluster_id()}",
             "-c",
             str(properties),
         ]
@@ -118,6 +116,13 @@ def check_kafka(bootstrap: str, options: Mapping[str, str]) -> None:
         raise ServiceError(f"kafka at {bootstrap} does not answer: {error.args[0].str()}") from error
     if not metadata.brokers:
         raise ServiceError(f"kafka at {bootstrap} has no broker")
+
+
+def _cluster_id() -> str:
+    """A new one. The tool would take one that begins with a dash for an option."""
+    while (found := urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")).startswith("-"):
+        pass
+    return found
 
 
 def _java_command() -> list[str]:
