@@ -21,7 +21,16 @@ from thriftpy2.transport import TCyMemoryBuffer
 from signals.architecture import RpcEndpoint
 from signals.counters import COUNTERS, rpc_bytes, rpc_calls
 from signals.errors import RecordError, ServiceError
-from signals.rpc_channel import RpcRejected, frame, prove_as_client, prove_as_server, receive_frame
+from signals.rpc_bulk import Buffer, BulkReader, is_bulk, with_bulk
+from signals.rpc_channel import (
+    RpcRejected,
+    frame,
+    frame_header,
+    prove_as_client,
+    prove_as_server,
+    receive_frame,
+    send_pieces,
+)
 from signals.thrift_bounds import MessageHeader, check_message
 
 HANDSHAKE_SECONDS = 5.0
@@ -55,8 +64,9 @@ def check_endpoint(endpoint: RpcEndpoint) -> None:
 class RpcServer:
     """Serves a Thrift service on loopback, a thread per connection.
 
-    ``handler`` has a method for each of the service's; they are called concurrently. A declared Thrift
-    exception travels to the caller as itself, any other exception as RpcRejected with its message.
+    ``handler`` has a method for each of the service's; they are called concurrently. A binary argument of
+    more than ``rpc_bulk.BULK_BYTES`` reaches it as a memoryview. A declared Thrift exception travels to the
+    caller as itself, any other exception as RpcRejected with its message.
     """
 
     def __init__(
@@ -150,11 +160,12 @@ class RpcServer:
             with self._lock:
                 self._connections.pop(connection, None)
 
-    def _answer(self, message: bytes) -> bytes | None:
+    def _answer(self, message: bytes | bytearray) -> bytes | None:
         header = check_message(message, self._limits.max_elements)
         output = TCyMemoryBuffer()
+        arguments = getattr(self._service, header.method + "_args", None)
         try:
-            self._processor.process(TCyBinaryProtocol(TCyMemoryBuffer(message)), TCyBinaryProtocol(output))
+            self._processor.process(BulkReader(message, header.body, arguments), TCyBinaryProtocol(output))
         except Exception as error:
             return _rejection(header, f"{type(error).__name__}: {error}")
         payload = output.getvalue()
@@ -204,7 +215,7 @@ class RpcClient:
             try:
                 if connection is None:
                     connection = self._connect()
-                connection.sendall(request)
+                send_pieces(connection, request)
                 message = receive_frame(connection, self._limits.max_frame_bytes)
                 if message is None:
                     raise ConnectionResetError("the connection was closed")
@@ -221,7 +232,7 @@ class RpcClient:
                 pause_seconds = min(2 * pause_seconds, LAST_RETRY_SECONDS)
                 continue
             COUNTERS.add(self._calls)
-            COUNTERS.add(self._bytes, len(request) + len(message))
+            COUNTERS.add(self._bytes, sum(map(len, request)) + len(message))
             with self._lock:
                 self._idle.append(connection)
             return self._value(method, result)
@@ -251,25 +262,31 @@ class RpcClient:
             raise
         return connection
 
-    def _encode(self, method: str, args: tuple[object, ...]) -> bytes:
+    def _encode(self, method: str, args: tuple[object, ...]) -> list[Buffer]:
+        """The frame, in pieces."""
         arguments = getattr(self._service, method + "_args")()
-        for (_, name, *_rest), value in zip(arguments.thrift_spec.values(), args, strict=True):
-            setattr(arguments, name, value)
+        bulk: dict[int, Any] = {}
+        for (number, (declared_type, name, *_)), value in zip(
+            arguments.thrift_spec.items(), args, strict=True
+        ):
+            if is_bulk(declared_type, value):
+                bulk[number] = value
+            else:
+                setattr(arguments, name, value)
         output = TCyMemoryBuffer()
         protocol = TCyBinaryProtocol(output)
         protocol.write_message_begin(method, TMessageType.CALL, 0)
         protocol.write_struct(arguments)
-        payload = output.getvalue()
-        if len(payload) > self._limits.max_frame_bytes:
-            raise RpcRejected(
-                f"{self._name}, {method}: the request has {len(payload)} bytes: send less at once"
-            )
-        return frame(payload)
+        first, *others = with_bulk(output.getvalue(), bulk)
+        size = len(first) + sum(map(len, others))
+        if size > self._limits.max_frame_bytes:
+            raise RpcRejected(f"{self._name}, {method}: the request has {size} bytes: send less at once")
+        return [frame_header(size) + first, *others]
 
-    def _decode(self, method: str, message: bytes) -> Any:
+    def _decode(self, method: str, message: bytes | bytearray) -> Any:
         """The result struct, or the TApplicationException that came instead."""
         header = check_message(message, self._limits.max_elements)
-        protocol = TCyBinaryProtocol(TCyMemoryBuffer(message))
+        protocol = TCyBinaryProtocol(TCyMemoryBuffer(bytes(message)))
         protocol.read_message_begin()
         failed = header.message_type == TMessageType.EXCEPTION
         result = TApplicationException() if failed else getattr(self._service, method + "_result")()

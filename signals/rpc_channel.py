@@ -6,14 +6,16 @@ import hmac
 import secrets
 import socket
 import struct
+from collections.abc import Sequence
 
 from signals.errors import RecordError, ServiceError
 
 _LENGTH = struct.Struct(">I")
+_FIRST_BYTES = 2**16  # most frames are smaller
 _NONCE_BYTES = 16
 _PROOF_BYTES = 32
 _REFUSED = bytes(_PROOF_BYTES)
-_RECEIVE_BYTES = 2**20  # allocated at a time, whatever a frame declares
+_RECEIVE_BYTES = 2**21  # allocated before anything has come, whatever a frame declares
 
 
 class RpcRejected(ServiceError):
@@ -58,7 +60,21 @@ def _proof(token: str, side: bytes, challenge: bytes, nonce: bytes) -> bytes:
     return hmac.digest(token.encode(), side + challenge + nonce, "sha256")
 
 
-def receive_frame(connection: socket.socket, max_bytes: int) -> bytes | None:
+def send_pieces(connection: socket.socket, pieces: Sequence[bytes | bytearray | memoryview]) -> None:
+    """All of ``pieces``, as if they were one. Raises OSError."""
+    sent = connection.sendmsg(pieces)
+    for piece in pieces:
+        if sent < len(piece):
+            connection.sendall(memoryview(piece)[sent:])
+        sent = max(0, sent - len(piece))
+
+
+def frame_header(size: int) -> bytes:
+    """What goes before a payload of ``size`` bytes."""
+    return _LENGTH.pack(size)
+
+
+def receive_frame(connection: socket.socket, max_bytes: int) -> bytes | bytearray | None:
     """The next payload; None where the peer closed the connection between two frames.
 
     Raises RecordError for a frame that declares more than ``max_bytes``, and OSError.
@@ -75,18 +91,21 @@ def receive_frame(connection: socket.socket, max_bytes: int) -> bytes | None:
     return payload
 
 
-def _receive(connection: socket.socket, size: int) -> bytes | None:
+def _receive(connection: socket.socket, size: int) -> bytes | bytearray | None:
     """Exactly ``size`` bytes; None where the peer closed before the first."""
-    first = connection.recv(min(size, _RECEIVE_BYTES))
+    first = connection.recv(min(size, _FIRST_BYTES))
     if len(first) == size:
         return first
     if not first:
         return None
-    chunks, missing = [first], size - len(first)
-    while missing:
-        chunk = connection.recv(min(missing, _RECEIVE_BYTES))
-        if not chunk:
+    received, filled = bytearray(min(size, _RECEIVE_BYTES)), len(first)
+    received[:filled] = first
+    while filled < size:
+        if filled == len(received):
+            received.extend(bytes(min(size - filled, filled)))
+        with memoryview(received) as view, view[filled:] as rest:
+            count = connection.recv_into(rest)
+        if not count:
             raise ConnectionResetError("the connection was closed inside a frame")
-        chunks.append(chunk)
-        missing -= len(chunk)
-    return b"".join(chunks)
+        filled += count
+    return received

@@ -8,6 +8,7 @@ too deep, and that the number of elements stays small; it decodes nothing and al
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from signals.errors import RecordError
@@ -18,6 +19,7 @@ MAX_METHOD_NAME_BYTES = 128
 _VERSION_1 = 0x80010000
 _I32 = struct.Struct(">i")
 _HEADER = struct.Struct(">Ii")  # version and message type, length of the method's name
+_FIELD = struct.Struct(">Bh")  # type, number
 _LIST = struct.Struct(">Bi")
 _MAP = struct.Struct(">BBi")
 
@@ -37,6 +39,17 @@ class MessageHeader:
     method: str
     message_type: int  # 1 call, 2 reply, 3 exception, 4 oneway
     sequence_id: int
+    body: int  # the position behind the header
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """Where a field of a struct lies: from its type and number until the end of its value."""
+
+    wire_type: int
+    number: int
+    start: int
+    end: int
 
 
 def check_struct(data: bytes | bytearray, max_elements: int) -> None:
@@ -57,8 +70,18 @@ def check_message(data: bytes | bytearray, max_elements: int) -> MessageHeader:
         (sequence_id,) = _I32.unpack_from(data, start + name_bytes)
     except (struct.error, UnicodeDecodeError) as error:
         raise ThriftBoundsError("truncated or damaged Thrift message") from error
-    _check(data, start + name_bytes + _I32.size, max_elements)
-    return MessageHeader(method, version_and_type & 0xFF, sequence_id)
+    body = start + name_bytes + _I32.size
+    _check(data, body, max_elements)
+    return MessageHeader(method, version_and_type & 0xFF, sequence_id, body)
+
+
+def fields_of_struct(data: bytes | bytearray, position: int) -> Iterator[Field]:
+    """The fields of the struct at ``position`` of ``data``, which was checked before."""
+    walk = _Walk(data, len(data))
+    while (wire_type := data[position]) != _STOP:
+        end = walk.value(wire_type, position + _FIELD.size, MAX_DEPTH)
+        yield Field(*_FIELD.unpack_from(data, position), position, end)
+        position = end
 
 
 def _check(data: bytes | bytearray, start: int, max_elements: int) -> None:
@@ -83,10 +106,10 @@ class _Walk:
         data = self._data
         while (field_type := data[position]) != _STOP:
             self._spend(1)
-            position = self._value(field_type, position + 3, depth - 1)  # type and field number
+            position = self.value(field_type, position + 3, depth - 1)  # type and field number
         return position + 1
 
-    def _value(self, wire_type: int, position: int, depth: int) -> int:
+    def value(self, wire_type: int, position: int, depth: int) -> int:
         if (fixed := _FIXED_BYTES.get(wire_type)) is not None:
             return self._inside(position + fixed)
         if wire_type == _STRING:
@@ -109,7 +132,7 @@ class _Walk:
         if element_type == _STRING:
             return self._strings(count, position)
         for _ in range(count):
-            position = self._value(element_type, position, depth - 1)
+            position = self.value(element_type, position, depth - 1)
         return position
 
     def _map(self, position: int, depth: int) -> int:
@@ -119,8 +142,8 @@ class _Walk:
         self._spend(count)
         position += _MAP.size
         for _ in range(count):
-            position = self._value(key_type, position, depth - 1)
-            position = self._value(value_type, position, depth - 1)
+            position = self.value(key_type, position, depth - 1)
+            position = self.value(value_type, position, depth - 1)
         return position
 
     def _strings(self, count: int, position: int) -> int:

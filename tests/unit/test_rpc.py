@@ -5,6 +5,7 @@ import socket
 import struct
 import threading
 import time
+import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -26,6 +27,7 @@ IDL = thriftpy2.load_fp(
           list<binary> echo(1: list<binary> items) throws (1: Full full)
           i32 fail(1: string text)
           void hold()
+          string weigh(1: binary first, 2: string label, 3: binary second)
           map<string, list<i32>> nested(1: map<string, list<i32>> value)
         }
         """
@@ -48,6 +50,9 @@ class Handler:
 
     def fail(self, text: str) -> int:
         raise ValueError(text)
+
+    def weigh(self, first: bytes, label: str, second: bytes) -> str:
+        return f"{type(label).__name__} {len(label)} {zlib.crc32(first)} {zlib.crc32(second)}"
 
     def hold(self) -> None:
         self.held.set()
@@ -92,6 +97,32 @@ def closed(connection: socket.socket) -> bool:
 def test_a_call_returns_the_handlers_answer(client: RpcClient) -> None:
     assert client.call("echo", [b"a", b"", b"\x00\xff"]) == [b"a", b"", b"\x00\xff"]
     assert client.call("nested", {"ü": [1, -2], "": []}) == {"ü": [1, -2], "": []}
+
+
+@pytest.mark.parametrize("sizes", [(90_000, 5), (5, 90_000), (70_000, 0)])
+def test_large_binary_arguments_are_what_thrift_would_have_sent(
+    client: RpcClient, peer: socket.socket, sizes: tuple[int, int]
+) -> None:
+    first, second = (bytes(range(256)) * (size // 256) + bytes(size % 256) for size in sizes)
+    expected = f"str 3 {zlib.crc32(first)} {zlib.crc32(second)}"
+    assert client.call("weigh", first, "two", memoryview(second)) == expected
+    # As a client of Thrift's own would send them, and with fields that nobody knows between them.
+    arguments = b"".join(
+        struct.pack(">Bhi", 11, number, len(value)) + value
+        for number, value in ((9, b"later"), (3, second), (1, first), (2, b"two"))
+    )
+    peer.sendall(frame(message("weigh", arguments + b"\0")))
+    answer = receive_frame(peer, 1000)
+    assert answer is not None and expected.encode() in answer
+
+
+def test_a_long_text_is_a_text(client: RpcClient) -> None:
+    assert client.call("weigh", b"", "x" * 80_000, b"").startswith("str 80000 ")
+
+
+def test_large_arguments_count_towards_the_cap(client: RpcClient) -> None:
+    with pytest.raises(RpcRejected, match="the request has 140"):
+        client.call("weigh", bytes(70_000), "", bytes(70_000))
 
 
 def test_listens_on_loopback_only(server: RpcServer) -> None:
