@@ -56,7 +56,7 @@ def prove_as_client(connection: socket.socket, token: str) -> None:
         raise RpcRejected("the server does not know the token: another program has its port")
 
 
-def _proof(token: str, side: bytes, challenge: bytes, nonce: bytes) -> bytes:
+def _proof(token: str, side: bytes, challenge: bytes | bytearray, nonce: bytes | bytearray) -> bytes:
     return hmac.digest(token.encode(), side + challenge + nonce, "sha256")
 
 

@@ -80,7 +80,7 @@ def fields_of_struct(data: bytes | bytearray, position: int) -> Iterator[Field]:
     walk = _Walk(data, len(data))
     while (wire_type := data[position]) != _STOP:
         end = walk.value(wire_type, position + _FIELD.size, MAX_DEPTH)
-        yield Field(*_FIELD.unpack_from(data, position), position, end)
+        yield Field(*_FIELD.unpack_from(data, position), start=position, end=end)
         position = end
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from bisect import bisect_right
@@ -12,6 +13,7 @@ from types import TracebackType
 import psutil
 
 SAMPLE_SECONDS = 0.1
+LOOK_SECONDS = 0.5  # between looks for new processes, which read the state of all there are
 _JAVA = {"kafka.Kafka": "kafka", "org.gaul.s3proxy.Main": "s3proxy"}
 _SPARK = "org.apache.spark.deploy.SparkSubmit"
 _BARE_LOOP = ("multiprocessing.spawn", "multiprocessing.resource_tracker")
@@ -20,14 +22,19 @@ _BARE_LOOP = ("multiprocessing.spawn", "multiprocessing.resource_tracker")
 class ProcessMeter:
     """Samples this process and its descendants while inside. A context manager.
 
-    A process that ends counts up to its last sample, at most SAMPLE_SECONDS before. The processes of the
-    bare loop, which are idle meanwhile, are left out, and so are those named in ``left_out``. Memory is the
-    sum of resident sets, in which shared pages count more than once.
+    A process that ends counts up to its last sample, at most SAMPLE_SECONDS before; one that starts is seen
+    within LOOK_SECONDS, and counts from its start. The processes of the bare loop, which are idle
+    meanwhile, are left out, and so are those named in ``left_out`` and what the samples themselves cost.
+    Memory is the sum of resident sets, in which shared pages count more than once.
     """
 
     def __init__(self, left_out: Collection[str] = ()) -> None:
         self._left_out = frozenset((*left_out, ""))
         self._own = psutil.Process()
+        self._started_at = time.time()
+        self._watched: list[psutil.Process] = []
+        self._next_look = 0.0  # monotonic seconds
+        self._spent_seconds = 0.0  # CPU of the samples
         self._history: dict[tuple[int, float], list[tuple[int, float]]] = {}  # (Unix ns, CPU seconds)
         self._names: dict[tuple[int, float], str] = {}
         self._resident: list[tuple[int, int]] = []
@@ -38,6 +45,8 @@ class ProcessMeter:
         """CPU seconds used between two times (Unix ns), by name of the process."""
         used: dict[str, float] = defaultdict(float)
         for key, samples in self._history.items():
+            if not samples:
+                continue
             used[self._names[key]] += _at(samples, end_ns) - _at(samples, start_ns)
         return dict(used)
 
@@ -62,23 +71,33 @@ class ProcessMeter:
             self._sample()
 
     def _sample(self) -> None:
+        cpu = time.thread_time()
+        if time.monotonic() >= self._next_look:
+            self._next_look = time.monotonic() + LOOK_SECONDS
+            self._watched = [self._own, *self._own.children(recursive=True)]
         resident = 0
-        for process in [self._own, *self._own.children(recursive=True)]:
-            try:
-                with process.oneshot():
-                    key = (process.pid, process.create_time())
-                    if key not in self._names:
-                        own = process == self._own
-                        self._names[key] = "driver" if own else process_name(process.cmdline())
-                    if self._names[key] in self._left_out:
-                        continue
-                    seconds = sum(process.cpu_times()[:2])
-                    resident += process.memory_info().rss
-            except psutil.Error:  # it ended meanwhile
-                continue
-            # A process that is seen for the first time has used nothing before.
-            self._history.setdefault(key, []).append((time.time_ns(), seconds))
+        for process in self._watched:
+            with contextlib.suppress(psutil.Error):  # it ended meanwhile
+                resident += self._sample_of(process)
         self._resident.append((time.time_ns(), resident))
+        self._spent_seconds += time.thread_time() - cpu
+
+    def _sample_of(self, process: psutil.Process) -> int:
+        """Book its CPU time, return its memory in bytes."""
+        with process.oneshot():
+            seconds, resident = sum(process.cpu_times()[:2]), process.memory_info().rss
+            key = (process.pid, process.create_time())
+            if key not in self._names:
+                self._names[key] = "driver" if process == self._own else process_name(process.cmdline())
+                started_at = process.create_time()
+                started_inside = started_at > self._started_at
+                self._history[key] = [(round(started_at * 1e9), 0.0)] if started_inside else []
+        if self._names[key] in self._left_out:
+            return 0
+        if process == self._own:
+            seconds -= self._spent_seconds
+        self._history[key].append((time.time_ns(), seconds))
+        return int(resident)
 
 
 def _at(samples: Sequence[tuple[int, float]], at_ns: int) -> float:
