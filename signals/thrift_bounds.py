@@ -80,7 +80,8 @@ def fields_of_struct(data: bytes | bytearray, position: int) -> Iterator[Field]:
     walk = _Walk(data, len(data))
     while (wire_type := data[position]) != _STOP:
         end = walk.value(wire_type, position + _FIELD.size, MAX_DEPTH)
-        yield Field(*_FIELD.unpack_from(data, position), start=position, end=end)
+        _, number = _FIELD.unpack_from(data, position)
+        yield Field(wire_type, number, position, end)
         position = end
 
 
