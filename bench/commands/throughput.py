@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
+from bench.commands.results_console import results_console
 from bench.commands.throughput_tables import drain_line, tables
 from bench.config import HarnessConfig
 from bench.images import load_dataset
@@ -145,7 +146,7 @@ def throughput(
     finally:
         if not found.is_empty:
             keep()
-            Console().print(tables(found))
+            results_console().print(tables(found))
 
 
 def _measure_paths(

@@ -40,7 +40,11 @@ def drain_line(drain: Drain) -> str:
 def _drains(title: str, drains: Sequence[Drain]) -> Table:
     table = _table(title, "images/s", "of bare loop", "core-ms", "plumbing", "peak MiB", "by process")
     for drain in drains:
-        largest = [f"{name} {ms:.2f}" for name, ms in drain.core_ms_by_process.items() if ms >= SHOWN_CORE_MS]
+        largest = [
+            f"{name.split('.', 1)[-1]} {ms:.2f}"
+            for name, ms in drain.core_ms_by_process.items()
+            if ms >= SHOWN_CORE_MS
+        ]
         table.add_row(
             drain.path,
             f"{drain.images_per_second:.1f}",

@@ -1,13 +1,21 @@
 from __future__ import annotations
 
+import io
+import re
 import time
 from dataclasses import replace
+from pathlib import Path
 
+import orjson
 import pytest
+from rich.console import Console
 
+from bench.commands.throughput_tables import tables
 from bench.limit.loop import Window
+from bench.limit.worker import Layout
 from bench.throughput.conversions import ConversionSpeed, measure_conversions
 from bench.throughput.drains import STREAM, Drain
+from bench.throughput.findings import Findings
 from bench.throughput.gss import GssSpeed
 from bench.throughput.latency import Latency, Level
 from bench.throughput.overhead import Overhead
@@ -39,6 +47,22 @@ def test_a_target_is_met_missed_or_not_measured() -> None:
     assert by_name["kappa_stream: p99 at half load"].met is False
     assert by_name["GSS: multi-get of 5 KB values"].met is True
     assert by_name["harness: ledger, probe, generator"].met is False
+
+
+def test_what_was_measured_is_kept_and_shown_though_the_rest_is_missing(tmp_path: Path) -> None:
+    found = Findings(Layout(2, 1, 2, 8))
+    assert found.is_empty
+    found.drains.append(DRAIN)
+    found.save(tmp_path / "found.json")
+    kept = orjson.loads((tmp_path / "found.json").read_bytes())
+    assert kept["is_complete"] is False
+    assert [(drain["path"], drain["ratio"]) for drain in kept["drains"]] == [(STREAM, 0.8)]
+    assert {target["met"] for target in kept["targets"]} == {False, None}
+    console = Console(width=150, record=True, file=io.StringIO())
+    console.print(tables(found))
+    shown = console.export_text()
+    assert "not complete" in shown
+    assert re.search(rf"{STREAM} +80\.0 +0\.800 +17\.00 +1\.00", shown)
 
 
 def test_the_harness_share_counts_rows_probe_and_generator() -> None:
