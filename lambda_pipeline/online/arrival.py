@@ -93,7 +93,11 @@ class Ends:
         """The signals are stored: tell everyone, then forget the jobs."""
         now_ns = time.time_ns()
         events = [AvailabilityEvent.of(a.event, published_ns=now_ns, recomputed=recomputed) for a in arrivals]
-        refusals = self.publisher.available(events)
+        refusals: Sequence[Exception | None]
+        try:
+            refusals = self.publisher.available(events)
+        except Exception as error:
+            refusals = [error] * len(arrivals)
         published_ns = time.time_ns()
         told: list[Job] = []
         for arrival, refusal in zip(arrivals, refusals, strict=True):

@@ -90,7 +90,6 @@ class ImageGroups:
                 continue
             if job.attempt > self._context.max_attempts:
                 # Every attempt so far ended without a word: the image may be what kills its workers.
-                arrival.trail.stage(Stage.QUEUE)
                 self._ends.fail(arrival, ImageError(ATTEMPTS_EXHAUSTED, "its workers disappeared"))
             else:
                 accepted.append(arrival)
@@ -123,7 +122,8 @@ class ImageGroups:
             return work(group) if group else []
         except Exception as error:  # infrastructure, or an unforeseen fault: both may pass
             for arrival in group:
-                self._ends.fail(arrival, error)
+                if not arrival.has_ended:
+                    self._ends.fail(arrival, error)
             return []
 
     def _each(

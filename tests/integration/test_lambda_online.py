@@ -192,3 +192,5 @@ def test_an_image_that_kills_its_workers_takes_no_other_with_it(context: Callabl
     assert len(store.victims) == 2
     attempts = {row["event_id"]: row["attempt"] for row in run.ledger() if row["stage"] == "publish"}
     assert max(attempts.values()) == 2
+    last = [row["stage"] for row in run.ledger() if (row["event_id"], row["attempt"]) == (deadly, 3)]
+    assert sorted(last) == ["dead_letter", "queue"]
