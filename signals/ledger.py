@@ -66,6 +66,7 @@ class Stage(StrEnum):
     DECODE = "decode"
     BATCH_WAIT = "batch_wait"
     INFERENCE = "inference"
+    JOB_WAIT = "job_wait"  # nightly: computed, the other images of its job are not
     ENCODE = "encode"
     WRITE = "write"
     PUBLISH = "publish"

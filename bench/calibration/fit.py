@@ -1,4 +1,9 @@
-"""Least squares for ``seconds = fixed + per_image * images``, with Student's intervals."""
+"""Least squares for ``seconds = fixed + per_image * images``, with Student's intervals.
+
+Neither part can be negative: a day without images takes no less than nothing, and an image saves no time.
+The value is the best line among those (Lawson and Hanson, Solving Least Squares Problems, chapter 23).
+Intervals are those of the free line, cut off at 0, which covers the truth as often.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+from scipy import optimize, stats
 
 from signals.errors import ConfigurationError
 
@@ -36,11 +41,13 @@ class Estimate:
 class Fit:
     """A fitted line (or constant) and what is needed to predict with it.
 
-    ``covariance``: of (fixed, per image). ``noise``: variance of one day's seconds, per image
-    where ``sums`` over images were fitted.
+    ``free``: the coefficients if they might be negative, which intervals lie around. ``covariance``: of these
+    two, (fixed, per image). ``noise``: variance of one day's seconds, per image where ``sums`` over images
+    were fitted.
     """
 
     coefficients: tuple[float, float]
+    free: tuple[float, float]
     covariance: npt.NDArray[np.float64]
     noise: float
     degrees: int
@@ -56,15 +63,19 @@ class Fit:
         """Seconds that each image adds."""
         return self._estimate(np.array([0.0, 1.0]), 0.0)
 
-    def predict(self, images: float) -> Estimate:
+    def predict(self, images: float, confidence: float = CONFIDENCE) -> Estimate:
         """Seconds of one further day with ``images``: a prediction interval, so its own noise is included."""
-        return self._estimate(np.array([1.0, images]), self.noise * (images if self.sums else 1.0))
+        at = np.array([1.0, images])
+        return self._estimate(at, self.noise * (images if self.sums else 1.0), confidence)
 
-    def _estimate(self, at: npt.NDArray[np.float64], noise: float) -> Estimate:
-        value = float(at @ np.array(self.coefficients))
-        t = float(stats.t.ppf((1 + CONFIDENCE) / 2, self.degrees))
+    def _estimate(
+        self, at: npt.NDArray[np.float64], noise: float, confidence: float = CONFIDENCE
+    ) -> Estimate:
+        value, middle = float(at @ np.array(self.coefficients)), float(at @ np.array(self.free))
+        t = float(stats.t.ppf((1 + confidence) / 2, self.degrees))
         half = t * float(np.sqrt(at @ self.covariance @ at + noise))
-        return Estimate(value, value - half, value + half)
+        low, high = max(0.0, middle - half), max(0.0, middle + half)
+        return Estimate(value, min(low, value), max(high, value))
 
 
 def fit_line(images: Sequence[float], seconds: Sequence[float], *, sums: bool) -> Fit:
@@ -94,11 +105,16 @@ def _solve(
     root = 1 / np.sqrt(n) if sums else np.ones_like(n)
     weighted = design * root[:, None]
     found, *_ = np.linalg.lstsq(weighted, y * root, rcond=None)
+    allowed, _ = optimize.nnls(weighted, y * root)
     residuals = y * root - weighted @ found
     degrees = len(y) - design.shape[1]
     noise = float(residuals @ residuals / degrees)
     covariance = np.zeros((2, 2))
     size = design.shape[1]
     covariance[:size, :size] = noise * np.linalg.inv(weighted.T @ weighted)
-    fixed, per_image = (*found.tolist(), 0.0)[:2]
-    return Fit((fixed, per_image), covariance, noise, degrees, sums)
+    return Fit(_pair(allowed), _pair(found), covariance, noise, degrees, sums)
+
+
+def _pair(coefficients: npt.NDArray[np.float64]) -> tuple[float, float]:
+    fixed, per_image = (*coefficients.tolist(), 0.0)[:2]
+    return fixed, per_image

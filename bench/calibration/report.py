@@ -41,7 +41,8 @@ def check_table(checks: Sequence[Check], held_out_seconds: float) -> Table:
     """Predicted against measured."""
     count = sum(check.verdict.startswith("within") for check in checks)
     table = _table(
-        f"a day of {held_out_seconds:g} s that was not fitted on: {count} of {len(checks)} within 10 %, "
+        f"a day of {held_out_seconds:g} s that was not fitted on, with {CONFIDENCE:.0%} intervals "
+        f"for all rows together: {count} of {len(checks)} within 10 %, "
         f"{sum(check.verdict == 'interval' for check in checks)} more covered by their interval, "
         f"{sum(not check.ok for check in checks)} missed"
     )
@@ -65,7 +66,8 @@ def content(
     projections: Iterable[Projection],
     checks: Iterable[Check],
 ) -> dict[str, Any]:
-    """``calibration.json``. Seconds everywhere; ``low`` and ``high`` are the interval at ``confidence``."""
+    """``calibration.json``. Seconds everywhere; ``low`` and ``high`` are the interval at ``confidence``, for
+    ``held_out`` the interval that holds for all of its rows together."""
     full_days = {projection.quantity: projection for projection in projections}
     return {
         "schema_version": SCHEMA_VERSION,

@@ -96,4 +96,6 @@ FROM keys WHERE batch_ns IS NOT NULL OR NOT batch_dead;
 
 CREATE TEMP VIEW image_stages AS
 SELECT * FROM events
-WHERE stage IN ('queue', 'fetch', 'decode', 'batch_wait', 'inference', 'encode', 'write', 'publish');
+WHERE stage IN (
+    'queue', 'fetch', 'decode', 'batch_wait', 'inference', 'job_wait', 'encode', 'write', 'publish'
+);

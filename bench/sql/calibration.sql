@@ -2,8 +2,9 @@
 -- step: seconds of a nightly or dump step. stage: seconds of one stage of an image, summed over the images of
 -- the day. consumer: the median availability; for batch without the median wait for midnight, which follows
 -- from the schedule and is given beside it. images: what the quantity grows with: rows of the stage, else
--- distinct keys of the day. The nightly queue is left out: all jobs of a night wait for those before them, so
--- its sum grows with the square of the images; what it costs is the wall time of the step that works it off.
+-- distinct keys of the day. Two nightly waits are left out: in the queue all jobs wait for those before them, so
+-- that the sum grows with the square of the images; and the wait for the rest of a job grows with the size of a job,
+-- which follows the day's until a job is full. What both cost is the wall time of the step that works them off.
 WITH day_keys AS (
     SELECT arm, replicate, day, count(*) AS keys FROM keys GROUP BY ALL
 ),
@@ -20,7 +21,7 @@ GROUP BY ALL
 UNION ALL
 SELECT arm, replicate, day, 'stage', path, stage, count(*), sum(end_ns - start_ns) / 1e9, 0.0
 FROM image_stages
-WHERE outcome = 'ok' AND day >= 0 AND NOT (path = 'nightly' AND stage = 'queue')
+WHERE outcome = 'ok' AND day >= 0 AND NOT (path = 'nightly' AND stage IN ('queue', 'job_wait'))
 GROUP BY ALL
 UNION ALL
 SELECT arm, replicate, day, 'consumer', 'consumer', 'online', count(*), quantile_cont(online, 0.5), 0.0

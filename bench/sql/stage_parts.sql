@@ -36,7 +36,7 @@ ORDER BY
     coalesce(list_position([
         'generator', 'wait_for_midnight', 'night_start', 'watermark', 'checkpoint', 'spark_session', 'delta',
         'enqueue', 'pool', 'earlier_attempts', 'queue', 'lookup', 'fetch', 'decode', 'batch_wait', 'inference',
-        'encode', 'write', 'wait_for_pool', 'protobuf', 'thrift', 'hive', 'transform', 'swap', 'publish',
+        'job_wait', 'encode', 'write', 'wait_for_pool', 'protobuf', 'thrift', 'hive', 'transform', 'swap', 'publish',
         'notice', 'read', 'between_steps', 'unrecorded', 'whole'
     ], p.part), 0),
     p.part;

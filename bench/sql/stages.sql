@@ -33,5 +33,5 @@ ORDER BY
     replicate NULLS FIRST,
     list_position(['online', 'stream', 'nightly', 'dump', 'batch'], path),
     path,
-    list_position(['queue', 'fetch', 'decode', 'batch_wait', 'inference', 'encode', 'write', 'publish',
-        'notice', 'wait_for_midnight', 'after_midnight'], stage);
+    list_position(['queue', 'fetch', 'decode', 'batch_wait', 'inference', 'job_wait', 'encode', 'write',
+        'publish', 'notice', 'wait_for_midnight', 'after_midnight'], stage);

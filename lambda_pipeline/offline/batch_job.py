@@ -59,6 +59,7 @@ class BatchJobs:
 
     def _deliver(self, job: Job, results: Sequence[ComputeResult]) -> None:
         images: list[Image] = job.payload["images"]
+        encode_start_ns = time.time_ns()
         records: list[SignalRecord] = []
         letters: list[DeadLetter] = []
         for image, result in zip(images, results, strict=True):
@@ -72,7 +73,7 @@ class BatchJobs:
         write_end_ns = time.time_ns()
         self.publisher.dead_letters(letters)
         for image, result in zip(images, results, strict=True):
-            self._record_stages(job, image, result, encode_end_ns, write_end_ns)
+            self._record_stages(job, image, result, encode_start_ns, encode_end_ns, write_end_ns)
         self.pinlater.ack([job])
 
     def _write(self, job: Job, encoded: bytes, letters: Sequence[DeadLetter]) -> None:
@@ -131,7 +132,13 @@ class BatchJobs:
         self.pinlater.dead_letter(job, ATTEMPTS_EXHAUSTED, text)
 
     def _record_stages(
-        self, job: Job, image: Image, result: ComputeResult, encode_end_ns: int, write_end_ns: int
+        self,
+        job: Job,
+        image: Image,
+        result: ComputeResult,
+        encode_start_ns: int,
+        encode_end_ns: int,
+        write_end_ns: int,
     ) -> None:
         times, batch_size = result.times, result.batch_size
         trail = self._trail(job, image, job.enqueued_ns)
@@ -142,6 +149,7 @@ class BatchJobs:
         if result.failure is not None:
             self._bury(trail, result.failure, write_end_ns)
             return
+        trail.stage(Stage.JOB_WAIT, encode_start_ns)
         trail.stage(Stage.ENCODE, encode_end_ns)
         trail.stage(Stage.WRITE, write_end_ns)
 

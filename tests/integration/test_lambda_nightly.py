@@ -170,7 +170,7 @@ def test_the_pool_is_up_from_step_3_until_the_end_of_step_4(run: LambdaRun) -> N
 
 
 def test_nightly_stages_are_contiguous(run: LambdaRun) -> None:
-    order = ["queue", "fetch", "decode", "batch_wait", "inference", "encode", "write"]
+    order = ["queue", "fetch", "decode", "batch_wait", "inference", "job_wait", "encode", "write"]
     by_image: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for row in run.ledger():
         if row["path"] == "nightly" and row["stage"] in order and row["day"] == 0:

@@ -52,6 +52,28 @@ def test_intervals_cover_as_often_as_they_say(sums: bool) -> None:
     assert np.abs(covered / trials - CONFIDENCE).max() < allowed
 
 
+def test_neither_part_is_negative_and_the_rest_of_the_line_follows() -> None:
+    falling = fit_line([150, 300, 600], [10.5, 10.0, 9.5], sums=False)
+    assert falling.per_image.value == falling.per_image.low == 0
+    assert falling.fixed.value == pytest.approx(10.0)
+    assert falling.predict(2400).value == pytest.approx(10.0)
+    through_zero = fit_line([100, 200, 400], [0.5, 1.5, 3.5], sums=False)
+    assert through_zero.fixed.value == 0
+    assert through_zero.per_image.value == pytest.approx(1750 / 210_000)
+
+
+def test_intervals_of_a_held_out_day_hold_for_all_quantities_together() -> None:
+    random = np.random.default_rng(3)
+    quantities = [Quantity("lambda", "step", "nightly", f"step{number}") for number in range(40)]
+    missed, trials = 0, 100
+    for _ in range(trials):
+        took = {(q, size, i): 5 + random.normal(0, 1) for q in quantities for i, size in enumerate(SIZES)}
+        fitted = [day(size, seconds, quantity) for (quantity, size, _), seconds in took.items()]
+        held_out = [day(240, 5 + random.normal(0, 1), quantity) for quantity in quantities]
+        missed += not all(check.ok for check in check_held_out(fit_all(fitted), fitted, held_out))
+    assert missed / trials <= 1 - CONFIDENCE + 4 * np.sqrt(CONFIDENCE * (1 - CONFIDENCE) / trials)
+
+
 def test_too_few_sizes_are_refused() -> None:
     with pytest.raises(ConfigurationError, match="3 sizes"):
         fit_line([150, 150, 300], [1, 1, 2], sums=False)
