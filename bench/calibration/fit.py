@@ -115,6 +115,6 @@ def _solve(
     return Fit(_pair(allowed), _pair(found), covariance, noise, degrees, sums)
 
 
-def _pair(coefficients: npt.NDArray[np.float64]) -> tuple[float, float]:
+def _pair(coefficients: npt.NDArray[np.floating]) -> tuple[float, float]:
     fixed, per_image = (*coefficients.tolist(), 0.0)[:2]
     return fixed, per_image
