@@ -1,7 +1,8 @@
 -- What the validity of a run rests on: was the generator on time (the 99th percentile of the delay between
 -- the scheduled time and the hand-over, whatever n is), did any clock run backwards, was the load sustained
--- (arrivals that had not ended at the midnight of their day), were all arms offered the same keys, and did
--- they give the same verdict, with the same reasons, on every image that became a dead letter.
+-- (arrivals that had not ended at the midnight of their day), were all arms offered the same keys, did they
+-- give the same verdict, with the same reasons, on every image that became a dead letter, and how many did
+-- (distinct images, in the replicate that has fewest).
 WITH generator AS (
     SELECT
         arm,
@@ -51,6 +52,15 @@ verdicts AS (
         string_agg(DISTINCT reason, ', ' ORDER BY reason) AS reasons
     FROM dead_letters GROUP BY ALL
 ),
+refused AS (
+    SELECT arm, min(images) AS dead_images
+    FROM (
+        SELECT a.arm, a.replicate, count(DISTINCT d.image_signature) AS images
+        FROM (SELECT DISTINCT arm, replicate FROM arrivals) a LEFT JOIN dead_letters d USING (arm, replicate)
+        GROUP BY ALL
+    )
+    GROUP BY arm
+),
 arms_of_replicate AS (
     SELECT replicate, count(DISTINCT arm) AS arms FROM arrivals GROUP BY replicate
 ),
@@ -65,11 +75,12 @@ SELECT
     arm, generator_p99_seconds, generator_max_seconds, negative_durations, open_at_midnight_share,
     undrained_arrivals, cpu_batches,
     workload_hash = first_value(workload_hash) OVER (ORDER BY arm) AS same_workload,
-    differing_verdicts
+    differing_verdicts, dead_images
 FROM generator
 CROSS JOIN differing
 JOIN negative USING (arm)
 LEFT JOIN backlog USING (arm)
 LEFT JOIN devices USING (arm)
 LEFT JOIN workload USING (arm)
+LEFT JOIN refused USING (arm)
 ORDER BY arm;

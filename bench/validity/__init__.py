@@ -28,8 +28,9 @@ def judge(
     ``conditions`` and ``machine`` are rows of the queries of these names, the former by arm.
     """
     claimed: Sequence[str] = manifest.get("claimed_percentiles") or ("p50",)
+    poisoned_images = int(manifest.get("poisoned_images") or 0)
     rules: list[Rule] = [
-        *outcome_rules(str(manifest.get("status")), arms, agreement, conditions),
+        *outcome_rules(str(manifest.get("status")), arms, agreement, conditions, poisoned_images),
         *condition_rules(arms, conditions, str(manifest.get("device", ""))),
         *sample_rules(arms, claimed),
         *machine_rules(machine),

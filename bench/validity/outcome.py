@@ -8,14 +8,17 @@ from typing import Any
 from bench.validity.rule import ByArm, Rule
 
 
-def outcome_rules(status: str, arms: ByArm, agreement: Mapping[str, Any], conditions: ByArm) -> list[Rule]:
-    """Completeness, uniqueness and agreement."""
+def outcome_rules(
+    status: str, arms: ByArm, agreement: Mapping[str, Any], conditions: ByArm, poisoned_images: int
+) -> list[Rule]:
+    """Completeness, uniqueness and agreement. ``poisoned_images``: broken ones of the workload."""
     return [
         _completed(status),
         _did_work(arms),
         *_zero_rules(arms),
         _same_workload(conditions),
         _same_verdicts(conditions),
+        _poison_refused(conditions, poisoned_images),
         _agreement(agreement),
     ]
 
@@ -114,6 +117,18 @@ def _same_verdicts(conditions: ByArm) -> Rule:
         limit=0,
         reason="an image became a dead letter in one arm only, or for another reason",
         advice="look at the dead letters of both arms: a store that fails now and then is the usual cause",
+    )
+
+
+def _poison_refused(conditions: ByArm, poisoned_images: int) -> Rule:
+    accepted = {arm: max(poisoned_images - row["dead_images"], 0) for arm, row in conditions.items()}
+    return Rule(
+        id="poison_refused",
+        ok=not any(accepted.values()),
+        measured=accepted,
+        limit=0,
+        reason="fewer images became dead letters than the workload has broken ones",
+        advice="a broken file became a signal: look at the reasons of the dead letters of both arms",
     )
 
 

@@ -119,3 +119,10 @@ def test_what_the_machine_did_breaks_a_rule(
     found = rules_of(complete_run(tmp_path / "c"), spoiled)[rule]
     assert not found["ok"]
     assert found["measured"] == pytest.approx(measured)
+
+
+def test_every_broken_file_of_the_workload_must_be_refused(tmp_path: Path) -> None:
+    assert rules_of(complete_run(tmp_path / "a"), poisoned_images=1)["poison_refused"]["ok"]
+    accepted = rules_of(complete_run(tmp_path / "b"), poisoned_images=2)["poison_refused"]
+    assert not accepted["ok"]
+    assert accepted["measured"] == {"lambda": 1, "kappa": 1}
