@@ -40,6 +40,8 @@ from signals.errors import ImageError, PipelineError
 IN_WORK = 64  # messages worked on at a time
 UNACKED = 2_048  # messages taken and not acknowledged, which is what a crash makes another worker repeat
 COMMIT_SECONDS = 0.1  # also for how long a delivery may be unknown to the broker
+WATERMARK_SECONDS = 1.0  # between two announcements; midnight's heartbeats are announced at once
+WATERMARK_PATIENCE_SECONDS = 0.1
 SILENCE_SECONDS = 1.0  # a message that was fetched and has not arrived twice this long is taken for lost
 STOP_SECONDS = 5.0
 
@@ -83,7 +85,7 @@ class FaustEngine:
         self._buffered: asyncio.Queue[Any] = asyncio.Queue()  # until the agent has its own
         self._taking = False  # a message is on its way from the buffer into work
         self._reported: list[int] = []
-        self._next_search = 0.0
+        self._next_search = self._next_watermark = 0.0
 
     def run(self, plan: StreamPlan) -> None:
         """Run until SIGTERM or SIGINT."""
@@ -156,8 +158,11 @@ class FaustEngine:
         if self._reported != self._book.partitions:
             self._reported = self._book.partitions
             self._on_assigned(self._reported)
-        for partition, watermark_ns in self._watermarks.take_advanced().items():
-            self._spawn(self._job.publish(watermark_message(self._context, partition, watermark_ns)))
+        if time.monotonic() >= self._next_watermark:
+            self._next_watermark = time.monotonic() + WATERMARK_SECONDS
+            for partition, watermark_ns in self._watermarks.take_advanced().items():
+                message = watermark_message(self._context, partition, watermark_ns)
+                self._spawn(self._job.publish(message, WATERMARK_PATIENCE_SECONDS))
         await self._book.commit()
         if time.monotonic() >= self._next_search and not self._taking and self._buffered.empty():
             self._next_search = time.monotonic() + SILENCE_SECONDS

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -24,9 +23,10 @@ def client_config(context: RunContext, **more: Any) -> dict[str, Any]:
     return {**context.kafka_client, **extra}
 
 
-def new_producer(context: RunContext) -> Producer:
-    """A producer that keeps the order of a partition, never duplicates on retry, and doesn't wait to send."""
-    return Producer(client_config(context, enable_idempotence=True, linger_ms=0))
+def new_producer(context: RunContext, linger_ms: float = 0) -> Producer:
+    """A producer that keeps the order of a partition and never duplicates on retry. It waits ``linger_ms``
+    for more messages, unless it is flushed."""
+    return Producer(client_config(context, enable_idempotence=True, linger_ms=linger_ms))
 
 
 def group_id(context: RunContext) -> str:
@@ -57,8 +57,10 @@ class Message:
 class Publisher:
     """Publishes and waits until the broker has it. For one thread, which serves its own callbacks."""
 
+    LINGER_MS = 100  # whatever is produced waits for the flush, which sends it as one request
+
     def __init__(self, context: RunContext) -> None:
-        self._producer = new_producer(context)
+        self._producer = new_producer(context, self.LINGER_MS)
 
     def publish(self, messages: Sequence[Message]) -> None:
         """Publish all and return when all are written. Raises ServiceError; some may be written then."""
@@ -77,9 +79,7 @@ class Publisher:
             self._producer.produce(
                 message.topic, message.value, key=message.key or None, on_delivery=delivered
             )
-        deadline = time.monotonic() + DELIVERY_SECONDS
-        while waiting and time.monotonic() < deadline:
-            self._producer.poll(0.5)
+        self._producer.flush(DELIVERY_SECONDS)
         if waiting or failed:
             raise ServiceError(f"Kafka did not take {waiting or len(failed)} messages: {failed[:1]}")
 

@@ -1,90 +1,81 @@
-"""The stream job's way to Rockstore and to Kafka: lookups and writes, grouped by what is ready.
-
-Two threads, one for lookups and one for writes, each serve everything that has queued up while they were
-busy in one RPC, so that a call's fixed cost is shared under load and nobody waits when there is none.
-"""
+"""The stream job's way to Rockstore and to Kafka: lookups and writes of many images, a few calls."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass
 
+from kappa_pipeline.call_groups import CallGroups
 from kappa_pipeline.kafka import Message, Publisher
 from signals.architecture import RunContext
-from signals.batcher import Batch, DynamicBatcher
-from signals.encodings import encode_thrift
 from signals.gss import GssClient
-from signals.record import SignalRecord
 
 GROUP = 64  # most lookups or writes served by one call
-CAPACITY = 100_000  # work in flight is bounded by the engine, far below this
 
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """Records to store, then one message to publish.
+    """Encoded records by key to store, then one message to publish.
 
     ``message`` is called with the time of publishing (Unix ns) after the records are stored, never before.
     """
 
-    records: Sequence[SignalRecord]
+    items: Sequence[tuple[bytes, bytes]]
     message: Callable[[int], Message]
 
 
 @dataclass(frozen=True, slots=True)
 class WriteTimes:
-    """When the records were encoded and stored, and when the broker had the message, Unix ns."""
+    """When the records were stored, and when the broker had the message, Unix ns."""
 
-    encoded_ns: int
     stored_ns: int
     published_ns: int
 
 
 class Sink:
-    """Lookups and writes of one worker. Thread-safe; futures raise ServiceError when a server is down."""
+    """Lookups and writes of one worker, for coroutines of one loop.
+
+    Raises ServiceError when a server is down.
+    """
 
     def __init__(self, context: RunContext) -> None:
         # One client each: a lookup never queues behind a large write.
-        self._lookups, self._writes = self._client(context), self._client(context)
+        self._lookup_client, self._write_client = GssClient.of_run(context), GssClient.of_run(context)
         self._publisher = Publisher(context)
-        self._lookup_batcher: DynamicBatcher[Sequence[bytes], list[bool]] = DynamicBatcher(
-            self._look_up, GROUP, 0.0, CAPACITY
+        self._lookups: CallGroups[Sequence[bytes], list[bool]] = CallGroups(
+            self._look_up, enough=1, largest=GROUP, name="lookup"
         )
-        self._write_batcher: DynamicBatcher[Write, WriteTimes] = DynamicBatcher(
-            self._write, GROUP, 0.0, CAPACITY
+        self._writes: CallGroups[Write, WriteTimes] = CallGroups(
+            self._write, enough=context.max_batch, largest=GROUP, name="write"
         )
 
-    def contains(self, keys: Sequence[bytes]) -> Future[list[bool]]:
+    async def contains(self, keys: Sequence[bytes]) -> list[bool]:
         """Whether Rockstore has each key."""
-        return self._lookup_batcher.submit(keys)
+        return await self._lookups.call(keys)
 
-    def write(self, write: Write) -> Future[WriteTimes]:
-        """Store, then publish. Safe to repeat: records are keyed."""
-        return self._write_batcher.submit(write)
+    async def write(self, write: Write, patience_seconds: float = 0.0) -> WriteTimes:
+        """Store, then publish. Safe to repeat: records are keyed.
+
+        ``patience_seconds``: how long it may wait for other writes, to share their calls.
+        """
+        return await self._writes.call(write, patience_seconds)
 
     def close(self) -> None:
         """Stop; what waits is dropped, its messages were not acknowledged."""
-        self._lookup_batcher.close(cancel_pending=True)
-        self._write_batcher.close(cancel_pending=True)
         self._lookups.close()
         self._writes.close()
+        self._lookup_client.close()
+        self._write_client.close()
 
-    @staticmethod
-    def _client(context: RunContext) -> GssClient:
-        return GssClient.of_run(context)
+    def _look_up(self, group: Sequence[Sequence[bytes]]) -> list[list[bool] | Exception]:
+        answers = iter(self._lookup_client.contains([key for keys in group for key in keys]))
+        return [[next(answers) for _ in keys] for keys in group]
 
-    def _look_up(self, batch: Batch[Sequence[bytes]]) -> list[list[bool] | Exception]:
-        answers = iter(self._lookups.contains([key for keys in batch for key in keys]))
-        return [[next(answers) for _ in keys] for keys in batch]
-
-    def _write(self, batch: Batch[Write]) -> list[WriteTimes | Exception]:
-        items = [(record.key, encode_thrift(record)) for write in batch for record in write.records]
-        encoded_ns = time.time_ns()
-        if items:
-            self._writes.put(items)
+    def _write(self, group: Sequence[Write]) -> list[WriteTimes | Exception]:
+        if items := [item for write in group for item in write.items]:
+            self._write_client.put(items)
         stored_ns = time.time_ns()
-        self._publisher.publish([write.message(stored_ns) for write in batch])
-        times = WriteTimes(encoded_ns, stored_ns, time.time_ns())
-        return [times] * len(batch)
+        self._publisher.publish([write.message(stored_ns) for write in group])
+        times = WriteTimes(stored_ns, time.time_ns())
+        return [times] * len(group)

@@ -21,6 +21,7 @@ from kappa_pipeline.stage_rows import PATH, StageRows
 from signals.architecture import AvailabilityEvent, DeadLetter, MediaEvent, RunContext
 from signals.compute import ComputeFailure, LocalCompute, records_of
 from signals.declaration import SignalDeclaration
+from signals.encodings import encode_thrift
 from signals.inference import SignalValues
 from signals.ledger import Ledger, Stage
 from signals.record import SignalRecord
@@ -28,6 +29,10 @@ from signals.record import SignalRecord
 FIRST_RETRY_SECONDS = 0.5
 LONGEST_RETRY_SECONDS = 8.0
 ATTEMPTS_EXHAUSTED = "attempts_exhausted"
+# A write may wait for others for this part of the time that its image has been under way already: hardly a
+# millisecond when the stream keeps up, and long enough for a group of eight when there is a backlog.
+PATIENCE = 0.05
+LONGEST_PATIENCE_SECONDS = 0.05
 
 log = logging.getLogger(__name__)
 
@@ -100,11 +105,14 @@ class StreamJob:
         attempt = self._new_attempt(event, 1, event.scheduled_ns)
         await self._dead_letter(event, attempt, ComputeFailure("event", "unreadable_event", detail))
 
-    async def publish(self, message: Message) -> WriteTimes:
-        """Publish a message that may not be lost: tried again until the broker has it."""
+    async def publish(self, message: Message, patience_seconds: float = 0.0) -> WriteTimes:
+        """Publish a message that may not be lost: tried again until the broker has it.
+
+        ``patience_seconds``: how long it may wait for others to be published with it.
+        """
         for tries in itertools.count(1):
             try:
-                return await asyncio.wrap_future(self._sink.write(Write([], lambda _ns: message)))
+                return await self._sink.write(Write([], lambda _ns: message), patience_seconds)
             except Exception as error:
                 log.warning("a message for %s: %r", message.topic, error)
                 await asyncio.sleep(retry_seconds(tries))
@@ -122,7 +130,7 @@ class StreamJob:
         try:
             operator = self._plan.compute(event.galaxy)
             taken_ns = time.time_ns()
-            present = await asyncio.wrap_future(self._sink.contains(operator.keys(event.image_signature)))
+            present = await self._sink.contains(operator.keys(event.image_signature))
             missing = [s for s, has in zip(operator.signals, present, strict=True) if not has]
             if missing:
                 await self._compute(event, attempt, missing)
@@ -152,8 +160,9 @@ class StreamJob:
         if result.failure is not None:
             return await self._dead_letter(event, attempt, result.failure)
         records = self._records(event, result.values or {}, missing)
-        times = await self._write(event, records, recomputed=True)
-        attempt.rows.until(Stage.ENCODE, times.encoded_ns)
+        items = [(record.key, encode_thrift(record)) for record in records]
+        attempt.rows.until(Stage.ENCODE, time.time_ns())
+        times = await self._write(event, items, recomputed=True)
         attempt.rows.until(Stage.WRITE, times.stored_ns)
         attempt.rows.until(Stage.PUBLISH, times.published_ns)
 
@@ -171,14 +180,20 @@ class StreamJob:
         )
 
     async def _write(
-        self, event: MediaEvent, records: Sequence[SignalRecord], *, recomputed: bool
+        self, event: MediaEvent, items: Sequence[tuple[bytes, bytes]], *, recomputed: bool
     ) -> WriteTimes:
         def announcement(published_ns: int) -> Message:
             available = AvailabilityEvent.of(event, published_ns=published_ns, recomputed=recomputed)
             key = event.image_signature.encode()
             return Message(self._context.availability_topic, available.to_bytes(), key)
 
-        return await asyncio.wrap_future(self._sink.write(Write(records, announcement)))
+        return await self._sink.write(Write(items, announcement), self._patience_seconds(event))
+
+    def _patience_seconds(self, event: MediaEvent) -> float:
+        if len(self._in_work) == 1:  # nothing that could join
+            return 0.0
+        under_way_seconds = (time.time_ns() - event.scheduled_ns) / 1e9
+        return min(max(0.0, PATIENCE * under_way_seconds), LONGEST_PATIENCE_SECONDS)
 
     async def _dead_letter(self, event: MediaEvent, attempt: _Attempt, failure: ComputeFailure) -> None:
         letter = DeadLetter(

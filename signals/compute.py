@@ -131,18 +131,20 @@ class LocalCompute:
     def _fetch_and_decode(
         self, object_key: str, media: MediaConfig, galaxy: str, future: Future[ComputeResult]
     ) -> None:
-        if not future.set_running_or_notify_cancel():
+        if future.cancelled():
+            future.set_running_or_notify_cancel()
             return
         try:
             if self._cancelled.is_set():
                 raise BatcherClosed("closed before the image was fetched")
             prepared = self._prepare(object_key, media, galaxy)
-            if isinstance(prepared, ComputeResult):
+            if isinstance(prepared, _Prepared):
+                self._batcher.submit(prepared, block=True, future=future)
+            elif future.set_running_or_notify_cancel():
                 future.set_result(prepared)
-                return
-            self._batcher.submit(prepared, block=True).add_done_callback(lambda done: _copy(done, future))
         except Exception as error:
-            future.set_exception(error)
+            if future.set_running_or_notify_cancel():
+                future.set_exception(error)
 
     def _prepare(self, object_key: str, media: MediaConfig, galaxy: str) -> _Prepared | ComputeResult:
         start_ns = time.time_ns()
@@ -211,11 +213,3 @@ def _failed(
     return ComputeResult(
         None, ComputeFailure(stage, error.reason, error.detail), input_hash, times, batch_size
     )
-
-
-def _copy(done: Future[ComputeResult], target: Future[ComputeResult]) -> None:
-    error = done.exception()
-    if error is not None:
-        target.set_exception(error)
-    else:
-        target.set_result(done.result())

@@ -50,7 +50,8 @@ LEDGER_SCHEMA = pa.schema(
     ]
 )
 
-
+_COMMON = ("arm", "replicate", "process", "pid")
+_OWN_COLUMNS = [field for field in LEDGER_SCHEMA if field.name not in _COMMON]
 _DEFAULTS: Mapping[str, Any] = {
     **{f.name: "" for f in LEDGER_SCHEMA if pa.types.is_string(f.type)},
     **{"day": -1, "event_id": -1, "attempt": 1, "batch_size": 0, "outcome": "ok"},
@@ -91,6 +92,7 @@ class Ledger:
         self._process, self._arm, self._replicate, self._pid = process, arm, replicate, os.getpid()
         # A deque: appends and pops are atomic, so the hot path needs no lock.
         self._rows: deque[tuple[Any, ...]] = deque()
+        self._common = self._one_row({})  # to all rows
         self._sources: list[tuple[Callable[[], Columns | None], Columns]] = []  # with constants of one row
         self._waiting: deque[pa.RecordBatch] = deque()  # gathered and not in the file yet
         self._lock = threading.Lock()
@@ -129,12 +131,9 @@ class Ledger:
         detail: str = "",
     ) -> None:
         """Append one row. Times are Unix ns."""
-        # The order is LEDGER_SCHEMA's.
-        self._rows.append(
-            (self._arm, self._replicate, day, path, str(stage), event_id, image_signature, galaxy, pipeline)
-            + (start_ns, end_ns, attempt, pool, device, batch_size, outcome, detail)
-            + (self._process, self._pid)
-        )
+        # The order is that of _OWN_COLUMNS.
+        row = (day, path, stage, event_id, image_signature, galaxy, pipeline, start_ns, end_ns, attempt)
+        self._rows.append((*row, pool, device, batch_size, outcome, detail))
 
     def process_restarted(self, name: str, restarts: int, *, path: str, pool: str = "") -> None:
         """The process called ``name`` died and was started again just now, for the ``restarts``-th time."""
@@ -156,13 +155,7 @@ class Ledger:
         For more rows a second than :meth:`record` can carry. Columns that are left out are as in
         :meth:`record`. ``source`` is called from the flushing thread.
         """
-        constants = {**_DEFAULTS, "arm": self._arm, "replicate": self._replicate}
-        constants |= {"process": self._process, "pid": self._pid, "stage": str(stage), "path": path}
-        one_row = {
-            field.name: ledger_column([constants[field.name]], field.type)
-            for field in LEDGER_SCHEMA
-            if field.name in constants
-        }
+        one_row = self._one_row({**_DEFAULTS, "stage": str(stage), "path": path})
         with self._lock:
             self._sources.append((source, one_row))
 
@@ -210,11 +203,19 @@ class Ledger:
                 yield _batch(gathered, constants)
         rows = [self._rows.popleft() for _ in range(len(self._rows))]
         if rows:
-            columns = [
-                ledger_column(column, field.type)
-                for column, field in zip(zip(*rows, strict=True), LEDGER_SCHEMA, strict=True)
-            ]
-            yield pa.record_batch(columns, schema=LEDGER_SCHEMA)
+            columns = {
+                field.name: ledger_column(column, field.type)
+                for column, field in zip(zip(*rows, strict=True), _OWN_COLUMNS, strict=True)
+            }
+            yield _batch(columns, self._common)
+
+    def _one_row(self, more: Mapping[str, Any]) -> Columns:
+        """Columns of one row: ``more`` and what all rows of this process have in common."""
+        values = {**more, "arm": self._arm, "replicate": self._replicate}
+        values |= {"process": self._process, "pid": self._pid}
+        return {
+            name: ledger_column([value], LEDGER_SCHEMA.field(name).type) for name, value in values.items()
+        }
 
     def _open_stream(self) -> _Stream:
         self._stream = _Stream(self._folder / f"{self._process}-{self._pid}-{time.time_ns()}.arrows")
@@ -257,8 +258,13 @@ def ledger_column(values: Sequence[Any] | npt.NDArray[Any], data_type: pa.DataTy
     if not pa.types.is_string(data_type):
         numbers = np.array(values, data_type.to_pandas_dtype())
         return pa.Array.from_buffers(data_type, len(values), [None, pa.py_buffer(numbers)])
-    encoded = [value.encode("utf-8", "replace") for value in values]
-    offsets = np.zeros(len(encoded) + 1, np.int32)
-    np.cumsum([len(text) for text in encoded], out=offsets[1:])
-    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(b"".join(encoded))]
-    return pa.Array.from_buffers(data_type, len(encoded), buffers)
+    text = "".join(values)
+    if text.isascii():
+        data, sizes = text.encode(), list(map(len, values))
+    else:
+        encoded = [value.encode("utf-8", "replace") for value in values]
+        data, sizes = b"".join(encoded), list(map(len, encoded))
+    offsets = np.zeros(len(values) + 1, np.int32)
+    np.cumsum(sizes, out=offsets[1:])
+    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(data)]
+    return pa.Array.from_buffers(data_type, len(values), buffers)

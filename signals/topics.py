@@ -10,7 +10,8 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from signals.architecture import RunContext
 from signals.errors import ServiceError
 
-AVAILABILITY_PARTITIONS = 4
+# A producer sends a request for each partition: with one, the announcements of a batch are one request.
+AVAILABILITY_PARTITIONS = 1
 DEAD_LETTER_PARTITIONS = 1
 BROKER_DEFAULT = -1
 REQUEST_SECONDS = 15.0

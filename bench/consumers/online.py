@@ -41,7 +41,6 @@ class OnlineClient:
                 "group.id": f"{context.namespace}.online_client",
                 "enable.auto.commit": False,
                 "auto.offset.reset": "earliest",
-                "fetch.wait.max.ms": 5,
             }
         )
         self._consumer.assign(

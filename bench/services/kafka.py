@@ -21,6 +21,8 @@ START_TIMEOUT_SECONDS = 60.0
 PROBE_TIMEOUT_SECONDS = 5.0
 FORMAT_TIMEOUT_SECONDS = 60.0
 _LOGBACK = Path(__file__).parent / "logback.xml"
+# The last three suit a small machine: fewer threads that wake up to find nothing to do, and no record in the
+# metadata log every half a second for followers that do not exist.
 _PROPERTIES = """\
 process.roles=broker,controller
 node.id=1
@@ -46,6 +48,9 @@ group.initial.rebalance.delay.ms=0
 group.min.session.timeout.ms=1000
 log.cleaner.dedupe.buffer.size=8388608
 controlled.shutdown.enable=false
+num.network.threads=2
+num.io.threads=4
+metadata.max.idle.interval.ms=0
 """
 
 
