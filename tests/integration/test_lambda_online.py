@@ -149,7 +149,7 @@ def test_each_image_of_a_group_has_its_own_stages(run: LambdaRun) -> None:
 
 def test_nothing_is_lost_when_a_worker_and_the_service_are_killed(run: LambdaRun) -> None:
     before = len(run.availability())
-    events = run.submit([(photo(1000 + n), "pinner_uploads") for n in range(120)])
+    events = run.submit([(photo(1000 + n), "pinner_uploads") for n in range(400)])
     wait_until(lambda: len(run.availability()) >= before + 24)
     assert run.arm.backlog() > 10
     os.kill(pid_in(worker_ready_file(run.context.arm_dir, 0)), signal.SIGKILL)
