@@ -135,15 +135,7 @@ class PartitionBook(Generic[T]):
     async def commit(self) -> None:
         """Commit every partition's finished prefix, and what was taken beyond it. Raises PipelineError."""
         async with self._committing:  # an older state must not overwrite a newer one
-            changed = [
-                (a, a.to_commit(), a.expected)
-                for a in self._assignments.values()
-                if a.expected > a.start and a.to_commit() != a.committed
-            ]
-            if changed and await self._offsets.commit({a.partition: state for a, state, _ in changed}):
-                for assignment, state, taken_until in changed:
-                    assignment.committed = state
-                    assignment.recorded = taken_until
+            await self._commit()
 
     async def record(self, assignment: Assignment[T], offset: int) -> None:
         """Return when work on a message that was taken may begin.
@@ -153,7 +145,17 @@ class PartitionBook(Generic[T]):
         commit, which saves each the way to the broker. Raises PipelineError.
         """
         if offset < assignment.end and assignment.recorded <= offset:
-            await self.commit()
+            async with self._committing:
+                if assignment.recorded <= offset:  # else those who waited with it have had it written
+                    await self._commit()
+
+    async def _commit(self) -> None:
+        states = [(a, a.to_commit(), a.expected) for a in self._assignments.values() if a.expected > a.start]
+        changed = [(a, state, end) for a, state, end in states if state != a.committed]
+        if changed and await self._offsets.commit({a.partition: state for a, state, _ in changed}):
+            for assignment, state, taken_until in changed:
+                assignment.committed = state
+                assignment.recorded = taken_until
 
     async def _go_back(self, assignment: Assignment[T]) -> None:
         tp = TP(self._topic, assignment.partition)
