@@ -20,6 +20,7 @@ from rocksdict import (
     DBCompressionType,
     Options,
     Rdict,
+    ReadOptions,
     SstFileWriter,
     WriteBatch,
 )
@@ -29,6 +30,7 @@ from signals.errors import ConfigurationError, PipelineError, ServiceError
 BLOCK_CACHE_BYTES = 256 * 2**20
 WRITE_BUFFER_BYTES = 64 * 2**20
 BLOOM_BITS_PER_KEY = 10.0
+SCAN_AHEAD_BYTES = 2 * 2**20
 
 
 class Rockstore:
@@ -80,8 +82,7 @@ class Rockstore:
     def scan(self, prefix: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
         """All items whose key starts with ``prefix``, in key order, as of the first read."""
         with _rocksdb(self.path):
-            items = self._db.items(from_key=prefix)
-            for key, value in items:
+            for key, value in self._db.items(from_key=prefix, read_opt=_scan_options()):
                 if not key.startswith(prefix):
                     return
                 yield key, value
@@ -162,6 +163,14 @@ def _options() -> Options:
     table.set_block_cache(Cache(BLOCK_CACHE_BYTES))
     table.set_bloom_filter(BLOOM_BITS_PER_KEY, False)
     options.set_block_based_table_factory(table)
+    return options
+
+
+def _scan_options() -> ReadOptions:
+    """A scan comes by once: the cache would lose what is asked for, and pay for it."""
+    options = ReadOptions()
+    options.fill_cache(False)
+    options.set_readahead_size(SCAN_AHEAD_BYTES)
     return options
 
 
