@@ -2,73 +2,84 @@
 -- of an arrival until the consumer holds its signals. Parts are the stages and nightly steps as stamped, in
 -- order; what one stamp leaves open until the next begins is a part of its own name. What goes on after the
 -- consumer holds the signals (a broker's confirmation, say) is no part of its wait: parts end there.
+--
+-- All times are ns after the scheduled time of the wait. There are as many waits as images and consumers, and ten
+-- times as many rows about them: those carry the number of their wait and nothing else of it.
 
 -- online: each arrival. batch: each key, from its first arrival.
 CREATE TEMP TABLE waits AS
-SELECT
-    arm, replicate, day, CASE WHEN occurrence = 1 THEN 'online' ELSE 'online_repeat' END AS consumer,
-    event_id, galaxy, image_signature, scheduled_ns, submitted_ns, available_ns
-FROM arrivals JOIN online_ends USING (arm, replicate, event_id)
-WHERE available_ns IS NOT NULL
-UNION ALL
-SELECT
-    arm, replicate, day, 'batch', event_id, galaxy, image_signature, scheduled_ns, NULL, batch_ns
-FROM keys WHERE batch_ns IS NOT NULL;
+SELECT row_number() OVER ()::INTEGER AS wait, *, available_ns - scheduled_ns AS whole_ns
+FROM (
+    SELECT
+        arm, replicate, day, CASE WHEN occurrence = 1 THEN 'online' ELSE 'online_repeat' END AS consumer,
+        event_id, galaxy, image_signature, scheduled_ns, submitted_ns, available_ns
+    FROM arrivals JOIN online_ends USING (arm, replicate, event_id)
+    WHERE available_ns IS NOT NULL
+    UNION ALL
+    SELECT
+        arm, replicate, day, 'batch', event_id, galaxy, image_signature, scheduled_ns, NULL, batch_ns
+    FROM keys WHERE batch_ns IS NOT NULL
+);
 
 -- A trail is what one process did in one attempt at one arrival (at night: at one key), as contiguous stages.
-CREATE TEMP TABLE trail_rows AS
-SELECT
-    arm, replicate, path, event_id, galaxy, image_signature, (process, pid, attempt) AS trail, attempt,
-    CASE WHEN stage = 'write' AND outcome = 'skipped' THEN 'lookup' ELSE stage END AS part,
-    min(start_ns) AS start_ns, min(end_ns) AS end_ns
+CREATE TEMP VIEW trail_stages AS
+SELECT * REPLACE (CASE WHEN stage = 'write' AND outcome = 'skipped' THEN 'lookup' ELSE stage END AS stage),
+    hash(path, process, pid, attempt) AS trail
 FROM image_stages
-WHERE outcome IN ('ok', 'skipped')
-GROUP BY ALL;
+WHERE outcome IN ('ok', 'skipped');
 
 -- The trail that ended a wait: the first that announced the signals, at night the first that wrote its outputs.
 -- One that announced after the consumer held them did not: the one that did was killed before its rows were kept.
--- Two joins, not one with a CASE: each then has keys of its own, and its time grows with the rows, not their square.
+-- Here and below two joins, not one with a CASE: each has keys of its own, and its time grows with the rows, not
+-- with their square.
 CREATE TEMP TABLE ending_trails AS
 SELECT
-    arm, replicate, consumer, event_id,
-    arg_min((path, trail), end_ns) AS chosen,
-    arg_min(attempt, end_ns) AS attempt,
-    min(end_ns) AS last_ns
+    wait, arg_min(trail, end_ns) AS trail, arg_min(attempt, end_ns) AS attempt,
+    min(end_ns - scheduled_ns) AS last_ns
 FROM (
-    SELECT w.arm, w.replicate, w.consumer, w.event_id, t.path, t.trail, t.attempt, t.end_ns
-    FROM waits w JOIN trail_rows t USING (arm, replicate, galaxy, image_signature)
-    WHERE w.consumer = 'batch' AND t.path = 'nightly' AND t.part = 'write' AND t.start_ns <= w.available_ns
+    SELECT w.wait, w.scheduled_ns, t.trail, t.attempt, t.end_ns
+    FROM trail_stages t JOIN waits w USING (arm, replicate, galaxy, image_signature)
+    WHERE w.consumer = 'batch' AND t.path = 'nightly' AND t.stage = 'write' AND t.start_ns <= w.available_ns
     UNION ALL
-    SELECT w.arm, w.replicate, w.consumer, w.event_id, t.path, t.trail, t.attempt, t.end_ns
-    FROM waits w JOIN trail_rows t USING (arm, replicate, event_id)
-    WHERE w.consumer <> 'batch' AND t.path <> 'nightly' AND t.part = 'publish' AND t.start_ns <= w.available_ns
+    SELECT w.wait, w.scheduled_ns, t.trail, t.attempt, t.end_ns
+    FROM trail_stages t JOIN waits w USING (arm, replicate, event_id)
+    WHERE w.consumer <> 'batch' AND t.path <> 'nightly' AND t.stage = 'publish' AND t.start_ns <= w.available_ns
 )
-GROUP BY ALL;
+GROUP BY wait;
 
+-- The stages of those trails, up to their end.
 CREATE TEMP TABLE wait_stages AS
-SELECT e.arm, e.replicate, e.consumer, e.event_id, t.part, t.start_ns, t.end_ns
-FROM ending_trails e
-JOIN waits w USING (arm, replicate, consumer, event_id)
-JOIN trail_rows t
-    ON t.arm = e.arm AND t.replicate = e.replicate AND t.path = e.chosen[1] AND t.trail = e.chosen[2]
-    AND t.galaxy = w.galaxy AND t.image_signature = w.image_signature
-    AND (w.consumer = 'batch' OR t.event_id = w.event_id)
-    AND t.end_ns <= e.last_ns;
+SELECT wait, stage, min(start_ns) AS start_ns, min(end_ns) AS end_ns
+FROM (
+    SELECT w.wait, t.stage, t.start_ns - w.scheduled_ns AS start_ns, t.end_ns - w.scheduled_ns AS end_ns, e.last_ns
+    FROM trail_stages t
+    JOIN waits w USING (arm, replicate, galaxy, image_signature)
+    JOIN ending_trails e ON e.wait = w.wait AND e.trail = t.trail
+    WHERE w.consumer = 'batch' AND t.path = 'nightly'
+    UNION ALL
+    SELECT w.wait, t.stage, t.start_ns - w.scheduled_ns, t.end_ns - w.scheduled_ns, e.last_ns
+    FROM trail_stages t
+    JOIN waits w USING (arm, replicate, event_id)
+    JOIN ending_trails e ON e.wait = w.wait AND e.trail = t.trail
+    WHERE w.consumer <> 'batch' AND t.path <> 'nightly'
+)
+WHERE end_ns <= last_ns
+GROUP BY wait, stage;
 
--- Attempts that failed before the one that ended the wait.
+-- Attempts that failed before the one that ended the wait: where they ended.
 CREATE TEMP VIEW earlier_attempts AS
-SELECT e.arm, e.replicate, e.consumer, e.event_id, max(s.end_ns) AS end_ns
-FROM ending_trails e
-JOIN waits w USING (arm, replicate, consumer, event_id)
-JOIN image_stages s
-    ON s.arm = e.arm AND s.replicate = e.replicate AND s.path = e.chosen[1] AND s.attempt < e.attempt
-    AND s.galaxy = w.galaxy AND s.image_signature = w.image_signature
-    AND (w.consumer = 'batch' OR s.event_id = w.event_id)
-GROUP BY ALL;
+WITH repeated AS (
+    SELECT * FROM ending_trails JOIN waits USING (wait) WHERE attempt > 1
+)
+SELECT wait, max(s.end_ns) - any_value(scheduled_ns) AS end_ns
+FROM repeated r JOIN image_stages s USING (arm, replicate, galaxy, image_signature)
+WHERE s.attempt < r.attempt AND (s.path = 'nightly') = (r.consumer = 'batch')
+    AND (r.consumer = 'batch' OR s.event_id = r.event_id)
+GROUP BY wait;
 
 -- The nightly steps that a key waited for: of each the last that began before the key was read, and none that
 -- began after its partition was swapped in.
-CREATE TEMP VIEW waited_steps AS
+CREATE TEMP TABLE waited_steps AS
 WITH readings AS (
     SELECT DISTINCT arm, replicate, day, galaxy, available_ns FROM waits WHERE consumer = 'batch'
 ),
@@ -100,83 +111,82 @@ SELECT arm, replicate, day, galaxy, available_ns, 'swap', start_ns, end_ns FROM 
 
 -- What fills a wait, in order of phase and start; it may overlap: what comes first keeps the time.
 CREATE TEMP VIEW wait_spans AS
-WITH trails AS (
-    SELECT arm, replicate, consumer, event_id,
-        min(end_ns) FILTER (part = 'queue') AS taken_ns, max(end_ns) AS last_ns
-    FROM wait_stages GROUP BY ALL
+WITH taken AS (
+    SELECT wait, end_ns AS taken_ns FROM wait_stages WHERE stage = 'queue'
 ),
 night AS (
-    SELECT w.arm, w.replicate, w.consumer, w.event_id, s.part, s.start_ns, s.end_ns, taken_ns, last_ns
-    FROM waits w
+    SELECT wait, whole_ns, s.part, s.start_ns - scheduled_ns AS start_ns, s.end_ns - scheduled_ns AS end_ns,
+        taken_ns, last_ns
+    FROM waits
     JOIN waited_steps s USING (arm, replicate, day, galaxy, available_ns)
-    LEFT JOIN trails USING (arm, replicate, consumer, event_id)
-    WHERE w.consumer = 'batch'
+    LEFT JOIN ending_trails USING (wait)
+    LEFT JOIN taken USING (wait)
+    WHERE consumer = 'batch'
 )
-SELECT arm, replicate, consumer, event_id, 0 AS phase, 'generator' AS part, scheduled_ns AS start_ns,
-    submitted_ns AS end_ns
+SELECT wait, whole_ns, 0 AS phase, 'generator' AS part, 0 AS start_ns, submitted_ns - scheduled_ns AS end_ns
 FROM waits WHERE consumer <> 'batch'
 UNION ALL
-SELECT arm, replicate, consumer, event_id, 0, 'wait_for_midnight', scheduled_ns, midnight_ns
+SELECT wait, whole_ns, 0, 'wait_for_midnight', 0, midnight_ns - scheduled_ns
 FROM waits JOIN days USING (arm, replicate, day) WHERE consumer = 'batch'
 UNION ALL
 -- From midnight until the first of the steps: the arm notices, and starts its workflow.
-SELECT arm, replicate, consumer, event_id, 1, 'night_start', midnight_ns, min(night.start_ns)
-FROM night JOIN waits USING (arm, replicate, consumer, event_id) JOIN days USING (arm, replicate, day)
-GROUP BY ALL
+SELECT wait, whole_ns, 1, 'night_start', midnight_ns - scheduled_ns, first_ns - scheduled_ns
+FROM waits
+JOIN days USING (arm, replicate, day)
+JOIN (
+    SELECT arm, replicate, day, galaxy, available_ns, min(start_ns) AS first_ns FROM waited_steps GROUP BY ALL
+) USING (arm, replicate, day, galaxy, available_ns)
+WHERE consumer = 'batch'
 UNION ALL
 -- Steps until a worker took the image, and those after its outputs were written. The step that the workers are
 -- busy in goes on until the last of them is done.
-SELECT arm, replicate, consumer, event_id, 2, part, start_ns, least(end_ns, coalesce(taken_ns, end_ns))
+SELECT wait, whole_ns, 2, part, start_ns, least(end_ns, coalesce(taken_ns, end_ns))
 FROM night WHERE last_ns IS NULL OR (start_ns < taken_ns AND end_ns < last_ns)
 UNION ALL
-SELECT arm, replicate, consumer, event_id, 3, 'earlier_attempts', w.scheduled_ns, e.end_ns
-FROM earlier_attempts e JOIN waits w USING (arm, replicate, consumer, event_id)
+SELECT wait, whole_ns, 3, 'earlier_attempts', 0, end_ns FROM earlier_attempts JOIN waits USING (wait)
 UNION ALL
-SELECT arm, replicate, consumer, event_id, 4, part, start_ns, end_ns FROM wait_stages
+SELECT wait, whole_ns, 4, stage, start_ns, end_ns FROM wait_stages JOIN waits USING (wait)
 UNION ALL
-SELECT arm, replicate, consumer, event_id, 5,
-    CASE WHEN start_ns < last_ns THEN 'wait_for_pool' ELSE part END,
+SELECT wait, whole_ns, 5, CASE WHEN start_ns < last_ns THEN 'wait_for_pool' ELSE part END,
     greatest(start_ns, last_ns), end_ns
-FROM night WHERE end_ns >= last_ns;
+FROM night WHERE end_ns >= last_ns
+UNION ALL
+-- After the last stamp the consumer is on its way: it is told, polls, fetches, reads.
+SELECT wait, whole_ns, 6,
+    CASE WHEN consumer = 'batch' THEN 'read' WHEN e.wait IS NULL THEN 'unrecorded' ELSE 'notice' END,
+    whole_ns, whole_ns
+FROM waits LEFT JOIN ending_trails e USING (wait);
 
--- The parts: (arm, replicate, consumer, event_id, part, ns), one row per part, zero where nothing was left.
-CREATE TEMP VIEW wait_parts AS
-WITH ordered AS (
-    SELECT
-        s.* EXCLUDE (start_ns, end_ns), scheduled_ns, available_ns,
-        least(s.start_ns, available_ns) AS start_ns,
-        least(s.end_ns, available_ns) AS end_ns,
-        greatest(scheduled_ns, coalesce(max(least(s.end_ns, available_ns)) OVER before, scheduled_ns))
-            AS reached_ns
-    -- A row that ends before it starts is counted by the validity rules; here it is a moment.
-    FROM (SELECT * REPLACE (greatest(start_ns, end_ns) AS end_ns) FROM wait_spans) s JOIN waits USING (arm, replicate, consumer, event_id)
-    WINDOW before AS (
-        PARTITION BY arm, replicate, consumer, event_id ORDER BY phase, s.start_ns, s.end_ns
-        ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+-- Each span with the time that was left for it (ns), and the time that nothing filled before it (gap_ns).
+-- is_broken: a stage that does not begin at the very instant at which the one before ended.
+CREATE TEMP TABLE wait_pieces AS
+SELECT wait, phase, part,
+    greatest(0, end_ns - greatest(start_ns, reached_ns)) AS ns,
+    greatest(0, start_ns - reached_ns) AS gap_ns,
+    phase = 4 AND before_phase = 4 AND start_ns <> before_ns AS is_broken
+FROM (
+    SELECT wait, phase, part, start_ns, end_ns,
+        coalesce(max(end_ns) OVER before, 0) AS reached_ns,
+        lag(end_ns) OVER before AS before_ns, lag(phase) OVER before AS before_phase
+    FROM (
+        -- A row that ends before it starts is counted by the validity rules; here it is a moment.
+        SELECT wait, phase::UTINYINT AS phase, part,
+            greatest(0, least(start_ns, whole_ns)) AS start_ns,
+            greatest(0, least(greatest(start_ns, end_ns), whole_ns)) AS end_ns
+        FROM wait_spans
     )
-),
-pieces AS (
-    SELECT arm, replicate, consumer, event_id, part,
-        greatest(0, end_ns - greatest(start_ns, reached_ns)) AS ns
-    FROM ordered
+    WINDOW before AS (
+        PARTITION BY wait ORDER BY phase, start_ns, end_ns ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+    )
+);
+
+-- The parts: (wait, part, ns), one row per part that took any time.
+CREATE TEMP TABLE wait_parts AS
+SELECT wait, part, sum(ns)::BIGINT AS ns
+FROM (
+    SELECT wait, part, ns FROM wait_pieces WHERE ns > 0
     UNION ALL
-    SELECT arm, replicate, consumer, event_id,
-        CASE WHEN consumer = 'batch' AND phase <> 4 THEN 'between_steps' ELSE 'unrecorded' END,
-        greatest(0, start_ns - reached_ns)
-    FROM ordered
-    UNION ALL
-    -- After the last stamp the consumer is on its way: it is told, polls, fetches, reads.
-    SELECT arm, replicate, consumer, event_id,
-        CASE WHEN e.event_id IS NULL AND consumer <> 'batch' THEN 'unrecorded'
-            WHEN consumer = 'batch' THEN 'read' ELSE 'notice' END,
-        available_ns - greatest(scheduled_ns, coalesce(reached_ns, scheduled_ns))
-    FROM waits
-    LEFT JOIN (
-        SELECT arm, replicate, consumer, event_id, max(greatest(end_ns, reached_ns)) AS reached_ns
-        FROM ordered GROUP BY ALL
-    ) USING (arm, replicate, consumer, event_id)
-    LEFT JOIN ending_trails e USING (arm, replicate, consumer, event_id)
+    SELECT wait, CASE phase WHEN 4 THEN 'unrecorded' WHEN 6 THEN part ELSE 'between_steps' END, gap_ns
+    FROM wait_pieces WHERE gap_ns > 0
 )
-SELECT arm, replicate, consumer, event_id, part, sum(ns)::BIGINT AS ns
-FROM pieces
 GROUP BY ALL;

@@ -2,9 +2,9 @@
 -- over all images of the consumer, 0 where an image had no such part: means add up to the mean of the whole,
 -- which is row "whole"; medians do not. Warm-up is left out, as in the latency figures.
 WITH counted AS (
-    SELECT w.arm, w.replicate, w.consumer, w.event_id, w.available_ns - w.scheduled_ns AS whole_ns
-    FROM waits w LEFT JOIN warm_ups USING (arm, replicate)
-    WHERE w.consumer = 'batch' OR w.scheduled_ns >= coalesce(warm_ns, 0)
+    SELECT wait, arm, replicate, consumer, whole_ns
+    FROM waits LEFT JOIN warm_ups USING (arm, replicate)
+    WHERE consumer = 'batch' OR scheduled_ns >= coalesce(warm_ns, 0)
 ),
 sizes AS (
     SELECT arm, replicate, consumer, count(*) AS images, sum(whole_ns) AS whole_ns
@@ -12,8 +12,7 @@ sizes AS (
 ),
 rows AS (
     SELECT arm, replicate, consumer, part, ns
-    FROM wait_parts JOIN counted USING (arm, replicate, consumer, event_id)
-    WHERE ns > 0
+    FROM wait_parts JOIN counted USING (wait)
     UNION ALL
     SELECT arm, replicate, consumer, 'whole', whole_ns FROM counted
 ),

@@ -29,7 +29,7 @@ def parts_of(run_dir: Path) -> dict[tuple[str, int], Parts]:
     """Seconds of each part by (consumer, event_id)."""
     found: dict[tuple[str, int], Parts] = defaultdict(dict)
     with open_ledger(run_dir, with_parts=True) as ledger:
-        for row in ledger.execute("SELECT * FROM wait_parts WHERE ns <> 0"):
+        for row in ledger.execute("SELECT * FROM wait_parts JOIN waits USING (wait)"):
             found[row["consumer"], row["event_id"]][row["part"]] = row["ns"] / 1e9
     return found
 
@@ -181,7 +181,7 @@ def test_the_parts_of_any_ledger_sum_to_the_whole(seed: int) -> None:
         with open_ledger(run.write(), with_parts=True) as ledger:
             sums = ledger.execute(
                 "SELECT arm, consumer, event_id, sum(ns) / 1e9 AS seconds, min(ns) AS least "
-                "FROM wait_parts GROUP BY ALL"
+                "FROM wait_parts JOIN waits USING (wait) GROUP BY ALL"
             )
             checked = ledger.rows("parts_check")
     assert {(r["arm"], r["consumer"], r["event_id"]): r["seconds"] for r in sums} == pytest.approx(
