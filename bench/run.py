@@ -31,6 +31,7 @@ from bench.replicate import Replicate, warm_up_seconds
 from bench.resources.nvml import opened, watched_gpus
 from bench.resources.probe import measured
 from bench.results import write_result
+from bench.run_folder import RUNS
 from bench.seal import seal
 from bench.services.needs import OBJECT_STORE, servers_needed
 from bench.services.stack import Endpoints, ServiceStack
@@ -67,7 +68,7 @@ class RunSettings:
     load_share: float | None = None  # of the inference capacity, in place of a rate
     replicates: int = 1
     arms: tuple[str, ...] = ("lambda", "kappa")
-    output: Path = Path("runs")
+    output: Path = RUNS
     drain_timeout_seconds: float = 300.0
     nights: bool = True  # False: no nightly work, for the online path alone
 

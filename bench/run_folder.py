@@ -6,6 +6,8 @@ from pathlib import Path
 
 from signals.errors import ConfigurationError
 
+RUNS = Path("runs")  # holds the run folders, unless a command is told otherwise
+
 
 def find_run(run: str, output: Path) -> Path:
     """The run folder meant by an id, a path, or ``latest``. Raises ConfigurationError."""

@@ -1,1 +1,1 @@
-"""Subcommands of ``lkbench`` that have a file of their own."""
+"""One module per command of ``lkbench``, and the group that imports one only when it is called."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from bench.run import RunSettings
+from bench.run_folder import RUNS
 
 config_option = click.option(
     "--config",
@@ -18,7 +18,7 @@ run_argument = click.argument("run", default="latest")
 output_option = click.option(
     "--output",
     type=click.Path(path_type=Path),
-    default=RunSettings().output,
+    default=RUNS,
     show_default=True,
     help="Folder that holds the run folders.",
 )

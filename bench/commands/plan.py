@@ -13,7 +13,6 @@ import orjson
 
 from bench.commands.plan_tables import plan_report, scales_table
 from bench.commands.results_console import results_console
-from bench.cost.decision_figure import draw_decision_map
 from bench.cost.decision_map import MapAxis
 from bench.cost.focus import focus_table, write_focus
 from bench.cost.inputs import Coefficients, DeviceModel, PlanInputs, PoolPolicy
@@ -214,6 +213,8 @@ def plan(
     if figure is not None:
         if figure.suffix not in (".png", ".svg", ".pdf"):
             raise ConfigurationError(f"{figure}: a figure is written as .png, .svg or .pdf")
+        from bench.cost.decision_figure import draw_decision_map  # Matplotlib, for those who draw
+
         click.echo("drawing the decision map (simulates a grid; up to a minute)", err=True)
         draw_decision_map(inputs, figure, axis=MapAxis(map_axis))
         click.echo(f"wrote {figure}", err=True)

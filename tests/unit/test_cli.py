@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import click
@@ -9,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 from onnx import TensorProto, helper
 
-from bench.cli import cli, main
+from bench.cli import COMMANDS, cli, main
 from bench.commands.duration import Duration
 from bench.exit_codes import ExitCode
 from bench.run_folder import find_run
@@ -66,6 +68,20 @@ def test_exit_codes(arguments: list[str], code: int, capsys: pytest.CaptureFixtu
         main(arguments)
     assert stopped.value.code == code
     assert "Traceback" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_list_of_commands_says_what_each_says_of_itself(name: str) -> None:
+    command = COMMANDS[name].load()
+    assert command.name == name
+    assert COMMANDS[name].help == command.get_short_help_str(limit=1000)
+
+
+def test_help_waits_for_no_library_of_a_command() -> None:
+    code = "import bench.cli, sys; print([n for n in sys.argv[1:] if n in sys.modules])"
+    heavy = ["duckdb", "matplotlib", "numpy", "onnxruntime", "pandas", "pyarrow", "scipy"]
+    done = subprocess.run([sys.executable, "-c", code, *heavy], check=True, capture_output=True, text=True)
+    assert done.stdout.strip() == "[]"
 
 
 def test_an_own_model_becomes_a_folder_that_a_run_takes(

@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 import pytest
 
-from bench.cli import cli
+from bench.cli import COMMANDS
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -42,8 +42,8 @@ def test_every_command_and_option_of_a_page_exists(page: Path) -> None:
         words = shlex.split(line.partition(" > ")[0].partition("  #")[0])
         # Some pages write alternatives: lkbench run|report.
         for name in words[1].split("|"):
-            command = cli.commands.get(name)
-            assert command is not None, line
+            assert name in COMMANDS, line
+            command = COMMANDS[name].load()
             options = {option for p in command.params for option in (*p.opts, *p.secondary_opts)}
             if isinstance(command, click.Group):
                 continue

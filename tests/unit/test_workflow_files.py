@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.cli import cli
+from bench.cli import COMMANDS
 from bench.commands.ci import ci
 from bench.exit_codes import MEANINGS, ExitCode
 from bench.gate.threshold import known_metrics, parse_threshold
@@ -39,7 +39,7 @@ def test_every_step_is_shell_and_every_option_in_it_exists() -> None:
         commands += [shlex.split(line) for line in script.splitlines() if "lkbench " in line]
     assert commands
     for _, name, *words in commands:
-        options = {option for parameter in cli.commands[name].params for option in parameter.opts}
+        options = {option for parameter in COMMANDS[name].load().params for option in parameter.opts}
         given = words[: words.index("--")] if "--" in words else words
         assert {word for word in given if word.startswith("--")} <= options
 

@@ -1,0 +1,21 @@
+"""``lkbench explain``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from bench.commands.options import output_option
+from bench.explain import explain_signature
+from bench.run_folder import find_run
+
+
+@click.command()
+@click.argument("run")
+@click.argument("signature")
+@output_option
+def explain(run: str, signature: str, output: Path) -> None:
+    """Print one image's way through each arm, with times. SIGNATURE may be a prefix."""
+    Console().print(explain_signature(find_run(run, output), signature))

@@ -1,0 +1,29 @@
+"""``lkbench verify``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from bench.commands.options import output_option, run_argument
+from bench.exit_codes import ExitCode
+from bench.run_folder import find_run
+from bench.verify import verify_run
+
+
+@click.command()
+@run_argument
+@output_option
+def verify(run: str, output: Path) -> None:
+    """Check completeness and agreement again, from the run folder alone."""
+    checks = verify_run(find_run(run, output))
+    console = Console()
+    for check in checks:
+        console.print(
+            f"{'ok  ' if check.ok else 'FAIL'}  {check.name}: {check.detail}", highlight=False, markup=False
+        )
+    if not all(check.ok for check in checks):
+        sys.exit(ExitCode.VERIFICATION_FAILED)
