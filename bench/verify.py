@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 import reprlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import orjson
 
-from bench.agreement import compare_arms
 from bench.database import connect, quote
 from bench.partitions import KEY, create_relation, load_partitions
 from bench.resources.checks import cross_checks
@@ -45,12 +45,9 @@ def verify_run(run_dir: Path) -> list[Check]:
     checks = [_same_figures(published, recomputed), *_completeness(recomputed), *_parts(recomputed)]
     for arm, numbers in replicates.items():
         for replicate in numbers:
-            checks.append(_table_matches_ledger(run_dir, arm, replicate))
-            checks.append(_table_is_whole(run_dir, arm, replicate))
+            checks += _tables(run_dir, arm, replicate)
             checks += _sources(run_dir, arm, replicate)
-    checks.append(
-        _agreement(run_dir, list(replicates), sorted({n for ns in replicates.values() for n in ns}))
-    )
+    checks.append(_agreement(recomputed["agreement"]))
     return checks
 
 
@@ -121,46 +118,46 @@ def _parts(result: Mapping[str, Any]) -> Iterator[Check]:
         yield Check(f"parts {arm}", not found, found or f"{waits} waits, each the sum of its parts")
 
 
-def _table_matches_ledger(run_dir: Path, arm: str, replicate: int) -> Check:
-    """The table holds the keys that the batch client read, no fewer and no more."""
-    name = f"table and ledger {arm} r{replicate}"
+def _tables(run_dir: Path, arm: str, replicate: int) -> Iterator[Check]:
+    """The table of one replicate beside what its batch client read, and by itself."""
     partitions = load_partitions(run_dir, arm, replicate)
     if partitions is None:
-        return Check(name, False, "partitions.json is missing")
+        yield Check(f"table {arm} r{replicate}", False, "partitions.json is missing")
+        return
     with connect() as connection:
         create_relation(connection, "hive", partitions)
-        rows = connection.execute(
-            "WITH held AS (SELECT DISTINCT galaxy, image_signature, TRUE AS in_table FROM hive), "  # noqa: S608
-            "read AS (SELECT DISTINCT galaxy, image_signature, TRUE AS in_ledger "
-            f"FROM read_parquet({quote(str(events_path(run_dir)))}) "
-            "WHERE stage = 'available_batch' AND arm = $arm AND replicate = $replicate) "
-            "SELECT count(*) FILTER (in_ledger IS NULL), count(*) FILTER (in_table IS NULL), count(*) "
-            "FROM held FULL JOIN read USING (galaxy, image_signature)",
-            {"arm": arm, "replicate": replicate},
-        ).fetchall()
+        yield _matches_ledger(connection, run_dir, arm, replicate)
+        yield _is_whole(connection, f"table {arm} r{replicate}")
+
+
+def _matches_ledger(connection: duckdb.DuckDBPyConnection, run_dir: Path, arm: str, replicate: int) -> Check:
+    """The table holds the keys that the batch client read, no fewer and no more."""
+    rows = connection.execute(
+        "WITH held AS (SELECT DISTINCT galaxy, image_signature, TRUE AS in_table FROM hive), "  # noqa: S608
+        "read AS (SELECT DISTINCT galaxy, image_signature, TRUE AS in_ledger "
+        f"FROM read_parquet({quote(str(events_path(run_dir)))}) "
+        "WHERE stage = 'available_batch' AND arm = $arm AND replicate = $replicate) "
+        "SELECT count(*) FILTER (in_ledger IS NULL), count(*) FILTER (in_table IS NULL), count(*) "
+        "FROM held FULL JOIN read USING (galaxy, image_signature)",
+        {"arm": arm, "replicate": replicate},
+    ).fetchall()
     unread, gone, total = rows[0]
     ok = not unread and not gone
     detail = f"{total} keys in both" if ok else f"{unread} only in the table, {gone} only in the ledger"
-    return Check(name, ok, detail)
+    return Check(f"table and ledger {arm} r{replicate}", ok, detail)
 
 
-def _table_is_whole(run_dir: Path, arm: str, replicate: int) -> Check:
+def _is_whole(connection: duckdb.DuckDBPyConnection, name: str) -> Check:
     """No signal twice, and every key has every signal of its galaxy."""
-    name = f"table {arm} r{replicate}"
-    partitions = load_partitions(run_dir, arm, replicate)
-    if partitions is None:
-        return Check(name, False, "partitions.json is missing")
-    with connect() as connection:
-        create_relation(connection, "hive", partitions)
-        rows = connection.execute(
-            f"WITH counted AS (SELECT {KEY}, count(*) AS n FROM hive GROUP BY ALL), "  # noqa: S608
-            "expected AS (SELECT galaxy, count(DISTINCT (signal, version)) AS signals FROM hive "
-            "GROUP BY ALL), "
-            "images AS (SELECT galaxy, image_signature, count(*) AS signals FROM counted GROUP BY ALL) "
-            "SELECT (SELECT count(*) FROM counted WHERE n > 1), "
-            "(SELECT count(*) FROM images JOIN expected USING (galaxy) "
-            "WHERE images.signals < expected.signals), (SELECT count(*) FROM counted)"
-        ).fetchall()
+    rows = connection.execute(
+        f"WITH counted AS (SELECT {KEY}, count(*) AS n FROM hive GROUP BY ALL), "  # noqa: S608
+        "expected AS (SELECT galaxy, count(DISTINCT (signal, version)) AS signals FROM hive "
+        "GROUP BY ALL), "
+        "images AS (SELECT galaxy, image_signature, count(*) AS signals FROM counted GROUP BY ALL) "
+        "SELECT (SELECT count(*) FROM counted WHERE n > 1), "
+        "(SELECT count(*) FROM images JOIN expected USING (galaxy) "
+        "WHERE images.signals < expected.signals), (SELECT count(*) FROM counted)"
+    ).fetchall()
     duplicated, incomplete, total = rows[0]
     ok = not duplicated and not incomplete
     detail = f"{total} signals, each once"
@@ -175,8 +172,7 @@ def _sources(run_dir: Path, arm: str, replicate: int) -> Iterator[Check]:
         yield Check(f"{arm} r{replicate}, {found.name}", found.ok is not False, found.detail)
 
 
-def _agreement(run_dir: Path, arms: Sequence[str], replicates: Sequence[int]) -> Check:
-    found = compare_arms(run_dir, arms, replicates)
+def _agreement(found: Mapping[str, Any]) -> Check:
     if found["agrees"] is None:
         return Check("agreement", found["reason"] == "only one arm ran", found["reason"])
     if found["agrees"]:
