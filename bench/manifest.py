@@ -19,6 +19,7 @@ import psutil
 from bench.resources.nvml import gpus
 from bench.services.jars import KAFKA, S3PROXY
 from bench.services.java import find_java
+from signals.declaration import declared_signals
 from signals.errors import MissingRequirement
 
 PACKAGES = (
@@ -58,6 +59,7 @@ class Manifest:
             "gpus": [asdict(gpu) for gpu in gpus()],
             "versions": versions(),
             "commit": commit(),
+            "signals": signals(),
             **content,
         }
         self.write()
@@ -111,6 +113,20 @@ def versions() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             continue
     return found
+
+
+def signals() -> list[dict[str, Any]]:
+    """What both pipelines compute: each declared signal, the user's own included."""
+    return [
+        {
+            "name": signal.name,
+            "version": signal.version,
+            "model_output": signal.model_output,
+            "galaxies": signal.galaxies if signal.galaxies == "*" else list(signal.galaxies),
+            "compare": signal.compare,
+        }
+        for signal in declared_signals()
+    ]
 
 
 def commit() -> dict[str, Any] | None:

@@ -30,6 +30,7 @@ _COPIED = (
     "device",
     "workers",
     "model",
+    "signals",
     "machine",
     "versions",
     "commit",

@@ -7,14 +7,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment
 from markupsafe import Markup
 
 from bench.change_point import MIN_VALUES
 from bench.compare.texts import HEADLINES, value_text
 from bench.history import ALPHA, Chart, Group, History, Trend
-from bench.image_names import printable
 from bench.metrics import Unit
+from reports.page import page_environment, write_page
 from reports.plot import Tick, marker, marker_at
 from reports.policy import Assets, style_policy
 from reports.scales import Scale, linear_scale
@@ -62,10 +62,7 @@ def write_history(history: History, path: Path) -> Path:
             size=(WIDTH, HEIGHT),
         )
     )
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(page, encoding="utf-8")
-    temporary.replace(path)
-    return path
+    return write_page(page, path)
 
 
 def draw(group: Group, chart: Chart) -> Drawing:
@@ -145,14 +142,7 @@ def _is_first(chart: Chart) -> bool:
 
 
 def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("reports"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["printable"] = lambda text: printable(str(text))
+    environment = page_environment()
     environment.globals.update(
         marker=marker,
         dashes=ARM_DASHES,

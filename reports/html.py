@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment
 from markupsafe import Markup
 
 from bench.durations import duration_text
 from bench.image_names import FILE as IMAGE_NAMES_FILE
-from bench.image_names import printable
 from bench.ledger_query import SHARED, open_ledger, sql_text
 from bench.manifest import read_manifest
 from bench.metrics import measure
@@ -24,6 +23,7 @@ from reports.costs import cost_by_stage
 from reports.curves import Curve, availability_curves
 from reports.lives import lives
 from reports.located import Figure, Located, figures
+from reports.page import page_environment, write_page
 from reports.plot import Plot, Series, marker
 from reports.plots import availability_plot, backlog_plot, latency_plot, percentile_plot
 from reports.policy import Assets
@@ -75,11 +75,7 @@ def write_report(run_dir: Path) -> Path:
     if not result_path.is_file():
         raise ConfigurationError(f"{run_dir} has no result.json: only a run that ended can be reported")
     page = render(orjson.loads(result_path.read_bytes()), read_manifest(run_dir), run_dir)
-    path = run_dir / "report.html"
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(page, encoding="utf-8")
-    temporary.replace(path)
-    return path
+    return write_page(page, run_dir / "report.html")
 
 
 def render(result: dict[str, Any], manifest: Mapping[str, Any], run_dir: Path) -> str:
@@ -159,17 +155,10 @@ def _night_end(result: Mapping[str, Any]) -> float:
 
 
 def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("reports"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = page_environment()
     environment.filters.update(
         groupby_in_order=_group_in_order,
         glue=_glue,
-        printable=lambda text: printable(str(text)),
         seconds=lambda located: _figure(located, duration_text),
         hours=lambda located: _figure(located, hours_text),
         count=lambda located: _figure(located, "{:,}".format),

@@ -16,6 +16,11 @@ def environment_rows(manifest: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "platform", str(machine.get("platform"))
     yield "device", f"{manifest.get('device')}, {manifest.get('workers')} workers per pool"
     yield "model", f"{model.get('name')}, sha256 {model.get('sha256')}"
+    signals = [
+        f"{signal['name']} v{signal['version']} of {signal['model_output']}"
+        for signal in manifest.get("signals") or ()
+    ]
+    yield "signals", ", ".join(signals) or "not recorded"
     yield (
         "workload",
         (

@@ -16,3 +16,10 @@ def test_a_manifest_names_the_versions_of_packages_and_servers(tmp_path: Path) -
     assert "CPUExecutionProvider" in versions["onnxruntime-providers"]
     assert versions["numpy"]
     assert content["status"] == "complete"
+
+
+def test_a_manifest_names_the_declared_signals(tmp_path: Path) -> None:
+    Manifest(tmp_path, {}).end("complete")
+    declared = {(found["name"], found["version"]): found for found in read_manifest(tmp_path)["signals"]}
+    assert declared["visual_embedding", 1]["model_output"] == "embedding"
+    assert declared["top5_classes", 1]["compare"] == "ranked"
