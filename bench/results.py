@@ -13,6 +13,8 @@ from typing import Any
 import orjson
 
 from bench.agreement import compare_arms, inventory
+from bench.cost.pricebook import DEFAULT_BOOK, PriceBook
+from bench.cost.section import cost_section
 from bench.ledger_query import open_ledger
 from bench.manifest import read_manifest
 from bench.provenance import provenance
@@ -20,7 +22,7 @@ from bench.resources.section import resources_section
 from bench.statistics.steady_state import steady_state
 from bench.validity import judge
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 MEASURED = "measured"
 CONSUMERS = ("online", "batch", "online_repeat")
 Rows = Sequence[Mapping[str, Any]]
@@ -47,9 +49,11 @@ def compute_result(run_dir: Path) -> dict[str, Any]:
     names += sorted(queries.arms() - set(names))
     replicates = sorted(queries.replicates() | set(range(1, int(manifest.get("replicates") or 0) + 1)))
     arms = {name: _arm(run_dir, name, replicates, queries) for name in names}
-    steady = steady_state(queries["steady_state"])
+    steady, prices = steady_state(queries["steady_state"]), PriceBook.load(DEFAULT_BOOK)
     for name, content in arms.items():
         content["steady_state"] = _section("steady_state", series=steady.get(name, []))
+        for scope in (content, *content["replicates"].values()):
+            scope["cost"] = cost_section(scope, prices)
     agreement = {"source": MEASURED, **compare_arms(run_dir, names, replicates)}
     machine = queries["machine"][0]
     return {
@@ -80,7 +84,6 @@ FIGURE_QUERIES = (
     "retries",
     "restarts",
     "recomputed",
-    "stages",
     "stage_parts",
     "parts_check",
     "nightly_steps",
@@ -152,7 +155,6 @@ def _scope(
         "retries": _section("retries", total=sum(row["retries"] for row in retries), rows=retries),
         "restarts": _section("restarts", total=sum(row["restarts"] for row in restarts), rows=restarts),
         "recomputed": _section("recomputed", **(recomputed[0] if recomputed else {})),
-        "stages": _section("stages", rows=of("stages")),
         "stage_parts": _section("stage_parts", rows=of("stage_parts")),
     }
 

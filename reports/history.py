@@ -113,10 +113,12 @@ def _y(scale: Scale, value: float) -> float:
 
 
 def _scale(unit: Unit, largest: float) -> Scale:
-    if unit in (Unit.SECONDS, Unit.HOURS):
+    if unit in (Unit.SECONDS, Unit.SECONDS_PER_IMAGE, Unit.HOURS):
         return linear_scale("seconds", _in_axis_unit(largest, unit))
     if unit is Unit.RATIO:
         return linear_scale("share", largest)
+    if unit in (Unit.PER_IMAGE, Unit.USD):
+        return linear_scale("number", largest)
     return linear_scale("count", max(largest, float(MOST_Y_TICKS)))  # whole numbers at every tick
 
 

@@ -19,7 +19,6 @@ from bench.ledger_query import SHARED, open_ledger, sql_text
 from bench.manifest import read_manifest
 from bench.metrics import measure
 from bench.results import FIGURE_QUERIES
-from reports.costs import cost_by_stage
 from reports.curves import Curve, availability_curves
 from reports.lives import lives
 from reports.located import Figure, Located, figures
@@ -36,7 +35,7 @@ PAGE_QUERIES = ("percentile_curve", "over_time", "lives")
 QUERIES = (*SHARED, *FIGURE_QUERIES, "survival", *PAGE_QUERIES)
 # Shown in the section of their figures; what is neither here nor in the comparison stands at the end.
 PLACED = (
-    *("conditions", "survival", "percentile_curve", "over_time", "stage_parts", "parts_check", "stages"),
+    *("conditions", "survival", "percentile_curve", "over_time", "stage_parts", "parts_check"),
     *("device_hours", "nightly_steps", "dead_letters", "lives"),
 )
 FILLS = ("solid", "hatched", "light", "dotted")  # CSS classes of neighbouring parts of a bar
@@ -102,11 +101,11 @@ def render(result: dict[str, Any], manifest: Mapping[str, Any], run_dir: Path) -
             bandless=sorted({curve.band_reason for curve in curves if curve.band_reason}),
             lives=lives(found["lives"]),
             longest_allocated=_longest_allocated(result),
+            dearest_usd=_dearest(result),
             night_end=_night_end(result),
             plan=plan,
             environment=environment_rows(manifest),
             config=orjson.dumps(manifest.get("config"), option=orjson.OPT_INDENT_2, default=str).decode(),
-            costs=cost_by_stage(result),
             metrics=measure(result),
             figures=_listed(listed),
             queries={name: sql_text(name) for name in QUERIES},
@@ -149,6 +148,11 @@ def _longest_allocated(result: Mapping[str, Any]) -> float:
     )
 
 
+def _dearest(result: Mapping[str, Any]) -> float:
+    stages = [stage for content in result["arms"].values() for stage in content["cost"]["stages"]]
+    return max((stage["used_usd"] + stage["idle_usd"] for stage in stages), default=0.0)
+
+
 def _night_end(result: Mapping[str, Any]) -> float:
     steps = [step for content in result["arms"].values() for step in content["nightly_steps"]["rows"]]
     return max((step["start_seconds"] + step["duration_seconds"] for step in steps), default=0.0)
@@ -167,7 +171,7 @@ def _environment() -> Environment:
         digits=lambda value: f"{value:.6g}" if isinstance(value, float) else f"{value:,}",
         percent=lambda located: _figure(located, lambda share: f"{100 * share:.1f} %"),
         of_consumer=lambda rows, name: [row for row in rows if row["consumer"].value == name],
-        sum_of_longest=lambda stages: max((stage.used + stage.idle for stage in stages), default=0.0),
+        usd=lambda located: _figure(located, "{:.3g} USD".format),
         styles=_styles,
     )
     environment.globals.update(

@@ -9,7 +9,7 @@ from typing import Literal
 from bench.durations import duration_text
 
 Kind = Literal["linear", "log", "nines"]
-Unit = Literal["seconds", "share", "count"]
+Unit = Literal["seconds", "share", "count", "number"]
 NICE_STEPS = (1.0, 2.0, 2.5, 5.0, 10.0)
 LONGEST_IN_SECONDS = 120.0  # as in duration_text: beyond, minutes and hours
 TIME_STEPS = (30.0, 60.0, 120.0, 300.0, 600.0, 900.0, 1800.0, 3600.0)
@@ -49,6 +49,8 @@ class Scale:
             return f"{100 * value:.6g} %"
         if self.unit == "count":
             return f"{value:,.0f}"
+        if self.unit == "number":
+            return f"{value:,.4g}"
         return tick_text(value) if self.kind == "log" else "0" if value == 0 else _short(duration_text(value))
 
     def _step(self, least: float) -> float:

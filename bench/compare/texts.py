@@ -33,6 +33,14 @@ def value_text(value: float | None, unit: Unit) -> str:
         return f"{value:.4g} images/s"
     if unit is Unit.RATIO:
         return f"{value:.7g}"
+    if unit is Unit.SECONDS_PER_IMAGE:
+        return f"{duration_text(value)} per image"
+    if unit is Unit.PER_IMAGE:
+        return f"{value:.4g} per image"
+    if unit is Unit.BYTES:
+        return f"{value:,.0f} B"
+    if unit is Unit.USD:
+        return f"{value:.3g} USD"
     return f"{value:,.0f}" if value == int(value) else f"{value:,.1f}"
 
 

@@ -62,14 +62,22 @@ def run_costs(
     """
     costs = {}
     for arm, content in result["arms"].items():
-        if not content.get("resources", {}).get("rows"):
-            raise ConfigurationError(
-                f"the resources of arm {arm} were not counted: the run is of an earlier version, repeat it"
-            )
-        days = max((pool["days"] or 0 for pool in content["device_hours"]["pools"]), default=0)
-        usages = [*_devices(content, book, machine, purchase), *_counted(content["resources"]["rows"])]
-        costs[arm] = ArmCost(cost_of(usages, book, days=days or 1), content["completeness"]["signals"])
+        try:
+            costs[arm] = arm_cost(content, book, machine, purchase)
+        except ConfigurationError as error:
+            raise ConfigurationError(f"arm {arm} has no cost: {error}") from error
     return costs
+
+
+def arm_cost(
+    content: Mapping[str, Any], book: PriceBook, machine: Machine | None = None, purchase: str = ON_DEMAND
+) -> ArmCost:
+    """The same for one arm, or for one of its replicates, from its part of the result."""
+    if not content.get("resources", {}).get("rows"):
+        raise ConfigurationError("its resources were not counted")
+    days = max((pool["days"] or 0 for pool in content["device_hours"]["pools"]), default=0)
+    usages = [*_devices(content, book, machine, purchase), *_counted(content["resources"]["rows"])]
+    return ArmCost(cost_of(usages, book, days=days or 1), content["completeness"]["signals"])
 
 
 def _devices(

@@ -12,7 +12,7 @@ import numpy as np
 from bench.exports.escape import csv_cell
 from bench.metrics import Direction, Measurement, Unit, measure
 
-_SECONDS_PER_HOUR = 3600.0
+_IN_SECONDS = {Unit.SECONDS: 1.0, Unit.SECONDS_PER_IMAGE: 1.0, Unit.HOURS: 3600.0}
 
 
 def github_action_benchmark(result: Mapping[str, Any], direction: Direction) -> list[dict[str, Any]]:
@@ -68,7 +68,7 @@ def pytest_benchmark(result: Mapping[str, Any]) -> dict[str, Any]:
     machine, commit = origin.get("machine") or {}, origin.get("commit") or {}
     benchmarks = []
     for metric in measure(result):
-        factor = {Unit.SECONDS: 1.0, Unit.HOURS: _SECONDS_PER_HOUR}.get(metric.definition.unit)
+        factor = _IN_SECONDS.get(metric.definition.unit)
         if factor is None or metric.value is None:
             continue
         values = [factor * value for value in _replicate_values(metric)] or [factor * metric.value]

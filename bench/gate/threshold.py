@@ -31,10 +31,14 @@ _UNITS: dict[Unit, dict[str, float]] = {
     Unit.SECONDS: {"us": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0},
     Unit.HOURS: {"s": 1 / 3600, "min": 1 / 60, "h": 1.0},
     Unit.PER_SECOND: {"images/s": 1.0, "/s": 1.0},
+    Unit.SECONDS_PER_IMAGE: {"us/image": 1e-6, "ms/image": 1e-3, "s/image": 1.0},
+    Unit.PER_IMAGE: {"/image": 1.0},
+    Unit.BYTES: {"B": 1.0, "kB": 1e3, "MB": 1e6, "GB": 1e9},
+    Unit.USD: {"USD": 1.0},
     Unit.COUNT: {"": 1.0},
     Unit.RATIO: {"": 1.0},
 }
-_ENDINGS = ("_seconds", "_hours", "_per_second")
+_ENDINGS = ("_seconds", "_hours", "_per_second", "_per_image", "_bytes", "_usd")
 _POOLS = ("online", "nightly", "stream")
 _FORM = re.compile(r"\s*([A-Za-z0-9_.-]+)\s*(<=|>=|==|<|>)\s*(.*?)\s*")
 _ABSOLUTE = re.compile(r"([+-]?[0-9]+(?:\.[0-9]+)?)\s*([A-Za-z/%]*)")

@@ -15,6 +15,10 @@ class Unit(StrEnum):
     SECONDS = "s"
     HOURS = "h"
     PER_SECOND = "images/s"
+    SECONDS_PER_IMAGE = "s/image"
+    PER_IMAGE = "1/image"
+    BYTES = "B"
+    USD = "USD"
     COUNT = "count"
     RATIO = "ratio"
 

@@ -98,22 +98,29 @@ class AllPools:
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """A column of a table, one metric per value of ``keys``; the median where a key has several rows."""
+    """A column of a table, one metric per value of ``keys``; the median where a key has several rows.
+
+    ``only`` is a (column, value) that rows must have.
+    """
 
     section: str
     column: str
     keys: tuple[str, ...]
+    only: tuple[str, str] | None = None
 
     @property
     def where(self) -> str:
         """The place, for people."""
-        keys = ", ".join(f"{key}={{{key}}}" for key in self.keys)
+        fixed = [f"{self.only[0]}={self.only[1]}"] if self.only else []
+        keys = ", ".join([*(f"{key}={{{key}}}" for key in self.keys), *fixed])
         return f"{self.section}.rows[{keys}].{self.column}"
 
     def read(self, content: Mapping[str, Any]) -> Iterator[Reading]:
         """One reading per key."""
         values: dict[tuple[str, ...], list[float]] = {}
         for row in (content.get(self.section) or {}).get("rows", []):
+            if self.only and row[self.only[0]] != self.only[1]:
+                continue
             found = values.setdefault(tuple(str(row[key]) for key in self.keys), [])
             if row[self.column] is not None:
                 found.append(row[self.column])

@@ -20,6 +20,18 @@ STATISTICS = {
     "p99": "99th percentile",
     "max": "Longest",
 }
+# What processes of a kind (gpu_worker, kafka, …) took: resource, end of the metric's name, text, unit, noise.
+COUNTED = (
+    ("cpu", "cpu_seconds", "CPU seconds", Unit.SECONDS, Noise.TIME),
+    ("peak_memory", "peak_memory_bytes", "Peak memory of the largest process", Unit.BYTES, Noise.TIME),
+    ("s3_get", "s3_gets", "S3 GET requests", Unit.COUNT, Noise.COUNT),
+    ("s3_put", "s3_puts", "S3 PUT requests", Unit.COUNT, Noise.COUNT),
+    ("s3_read", "s3_read_bytes", "Bytes read from S3", Unit.BYTES, Noise.COUNT),
+    ("s3_written", "s3_written_bytes", "Bytes written to S3", Unit.BYTES, Noise.COUNT),
+    ("kafka_produced", "kafka_messages", "Messages sent to Kafka", Unit.COUNT, Noise.COUNT),
+    ("queue_statements", "queue_statements", "SQL statements to PinLater's queue", Unit.COUNT, Noise.COUNT),
+    ("rpc_gss", "gss_calls", "Calls of GSS", Unit.COUNT, Noise.COUNT),
+)
 HOURS = {
     "allocated": "Hours for which devices are held: an always-on pool for the days, any other pool for its "
     "sessions",
@@ -183,28 +195,101 @@ def _work() -> list[Definition]:
 
 
 def _parts() -> list[Definition]:
+    statistics = {
+        "p50": ("median_seconds", "Median of one part of the consumer's wait, over the images that had it"),
+        "mean": (
+            "mean_seconds",
+            "Mean of one part of the consumer's wait, over all its images: means add up to that of the part "
+            "`whole`",
+        ),
+    }
+    stages = [
+        Definition(
+            pattern=f"{{arm}}.stage.{{consumer}}.{{part}}.{statistic}_seconds",
+            label=f"{{consumer}} consumer, {{part}}: {'median' if statistic == 'p50' else statistic}",
+            unit=Unit.SECONDS,
+            direction=Direction.SMALLER,
+            noise=Noise.TIME,
+            definition=f"{text}. The parts are those of docs/method.md; `after_midnight` is all that follows "
+            "the midnight of the day.",
+            query="stage_parts",
+            reader=Rows("stage_parts", column, ("consumer", "part")),
+        )
+        for statistic, (column, text) in statistics.items()
+    ]
+    step = Definition(
+        pattern="{arm}.step.{step}_seconds",
+        label="nightly step {step}",
+        unit=Unit.SECONDS,
+        direction=Direction.SMALLER,
+        noise=Noise.TIME,
+        definition="Length of a step of the nightly workflow or dump: the median over the nights.",
+        query="nightly_steps",
+        reader=Rows("nightly_steps", "duration_seconds", ("step",)),
+    )
+    return [*stages, step]
+
+
+def _resources() -> list[Definition]:
+    figures = {
+        "cpu_seconds_per_image": (
+            "CPU seconds of all processes of the arm and its servers per distinct image, without the harness "
+            "and its clients.",
+            Unit.SECONDS_PER_IMAGE,
+            Noise.TIME,
+        ),
+        "s3_requests_per_image": ("S3 requests per distinct image.", Unit.PER_IMAGE, Noise.COUNT),
+        "kafka_messages_per_image": (
+            "Messages sent to Kafka per distinct image.",
+            Unit.PER_IMAGE,
+            Noise.COUNT,
+        ),
+        "rpc_calls_per_image": (
+            "Calls of GSS and of the inference service per distinct image, without those of the harness's "
+            "clients.",
+            Unit.PER_IMAGE,
+            Noise.COUNT,
+        ),
+        "bytes_stored_per_signal": (
+            "Bytes in S3, in the Hive table and in Rockstore at the end, per signal of the table.",
+            Unit.BYTES,
+            Noise.COUNT,
+        ),
+    }
+    return [
+        *(
+            Definition(
+                f"{{arm}}.{name}", name.replace("_", " "), unit, Direction.SMALLER, noise, text, "resources",
+                Figure(f"resources.{name}"),
+            )
+            for name, (text, unit, noise) in figures.items()
+        ),
+        *(
+            Definition(
+                f"{{arm}}.{{process}}.{ending}", f"{{process}}: {text}", unit, Direction.SMALLER, noise,
+                f"{text} of one kind of process.", "resources",
+                Rows("resources", "value", ("process",), ("resource", name)),
+            )
+            for name, ending, text, unit, noise in COUNTED
+        ),
+    ]  # fmt: skip
+
+
+def _cost() -> list[Definition]:
+    texts = {
+        "per_day": "Cost of a compressed day: device hours held, CPU, requests, storage.",
+        "idle_per_day": "What of it pays for devices that are held and not busy.",
+        "per_million_signals": "Cost of a million signals in the Hive table.",
+    }
     return [
         Definition(
-            pattern="{arm}.stage.{path}.{stage}.p50_seconds",
-            label="stage {path} {stage}: median",
-            unit=Unit.SECONDS,
-            direction=Direction.SMALLER,
-            noise=Noise.TIME,
-            definition="Median time of one image in one stage of one path.",
-            query="stages",
-            reader=Rows("stages", "median_seconds", ("path", "stage")),
-        ),
-        Definition(
-            pattern="{arm}.step.{step}_seconds",
-            label="nightly step {step}",
-            unit=Unit.SECONDS,
-            direction=Direction.SMALLER,
-            noise=Noise.TIME,
-            definition="Length of a step of the nightly workflow or dump: the median over the nights.",
-            query="nightly_steps",
-            reader=Rows("nightly_steps", "duration_seconds", ("step",)),
-        ),
-    ]
+            f"{{arm}}.cost_{name}_usd", f"cost {name.replace('_', ' ')}", Unit.USD, Direction.SMALLER,
+            Noise.TIME,
+            f"{text} Prices are assumed, those of the shipped book; a lower bound where one is missing.",
+            "resources", Figure(f"cost.{name}_usd"), tag="projected",
+        )
+        for name, text in texts.items()
+    ]  # fmt: skip
 
 
 def _agreement() -> list[Definition]:
@@ -251,5 +336,7 @@ DEFINITIONS: tuple[Definition, ...] = (
     *_completeness(),
     *_work(),
     *_parts(),
+    *_resources(),
+    *_cost(),
     *_agreement(),
 )

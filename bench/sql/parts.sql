@@ -24,7 +24,7 @@ FROM (
 -- A trail is what one process did in one attempt at one arrival (at night: at one key), as contiguous stages.
 CREATE TEMP VIEW trail_stages AS
 SELECT * REPLACE (CASE WHEN stage = 'write' AND outcome = 'skipped' THEN 'lookup' ELSE stage END AS stage),
-    hash(path, process, pid, attempt) AS trail
+    hash(arm, replicate, path, process, pid, attempt) AS trail
 FROM image_stages
 WHERE outcome IN ('ok', 'skipped');
 
@@ -33,48 +33,42 @@ WHERE outcome IN ('ok', 'skipped');
 -- Here and below two joins, not one with a CASE: each has keys of its own, and its time grows with the rows, not
 -- with their square.
 CREATE TEMP TABLE ending_trails AS
-SELECT
-    wait, arg_min(trail, end_ns) AS trail, arg_min(attempt, end_ns) AS attempt,
-    min(end_ns - scheduled_ns) AS last_ns
-FROM (
-    SELECT w.wait, w.scheduled_ns, t.trail, t.attempt, t.end_ns
+WITH endings AS (
+    SELECT w.wait, t.trail, t.attempt, t.end_ns
     FROM trail_stages t JOIN waits w USING (arm, replicate, galaxy, image_signature)
     WHERE w.consumer = 'batch' AND t.path = 'nightly' AND t.stage = 'write' AND t.start_ns <= w.available_ns
     UNION ALL
-    SELECT w.wait, w.scheduled_ns, t.trail, t.attempt, t.end_ns
+    SELECT w.wait, t.trail, t.attempt, t.end_ns
     FROM trail_stages t JOIN waits w USING (arm, replicate, event_id)
     WHERE w.consumer <> 'batch' AND t.path <> 'nightly' AND t.stage = 'publish' AND t.start_ns <= w.available_ns
 )
-GROUP BY wait;
+SELECT wait, trail, attempt, end_ns - scheduled_ns AS last_ns,
+    consumer = 'batch' AS at_night, event_id, galaxy, image_signature, scheduled_ns, whole_ns
+FROM (
+    SELECT wait, arg_min(trail, end_ns) AS trail, arg_min(attempt, end_ns) AS attempt, min(end_ns) AS end_ns
+    FROM endings GROUP BY wait
+)
+JOIN waits USING (wait);
 
 -- The stages of those trails, up to their end.
-CREATE TEMP TABLE wait_stages AS
-SELECT wait, stage, min(start_ns) AS start_ns, min(end_ns) AS end_ns
-FROM (
-    SELECT w.wait, t.stage, t.start_ns - w.scheduled_ns AS start_ns, t.end_ns - w.scheduled_ns AS end_ns, e.last_ns
-    FROM trail_stages t
-    JOIN waits w USING (arm, replicate, galaxy, image_signature)
-    JOIN ending_trails e ON e.wait = w.wait AND e.trail = t.trail
-    WHERE w.consumer = 'batch' AND t.path = 'nightly'
-    UNION ALL
-    SELECT w.wait, t.stage, t.start_ns - w.scheduled_ns, t.end_ns - w.scheduled_ns, e.last_ns
-    FROM trail_stages t
-    JOIN waits w USING (arm, replicate, event_id)
-    JOIN ending_trails e ON e.wait = w.wait AND e.trail = t.trail
-    WHERE w.consumer <> 'batch' AND t.path <> 'nightly'
-)
-WHERE end_ns <= last_ns
-GROUP BY wait, stage;
+CREATE TEMP VIEW wait_stages AS
+SELECT wait, whole_ns, stage, start_ns - scheduled_ns AS start_ns, end_ns - scheduled_ns AS end_ns
+FROM trail_stages t JOIN ending_trails e USING (trail, galaxy, image_signature)
+WHERE at_night AND path = 'nightly' AND end_ns - scheduled_ns <= last_ns
+UNION ALL
+SELECT wait, whole_ns, stage, start_ns - scheduled_ns, end_ns - scheduled_ns
+FROM trail_stages t JOIN ending_trails e USING (trail, event_id)
+WHERE NOT at_night AND path <> 'nightly' AND end_ns - scheduled_ns <= last_ns;
 
 -- Attempts that failed before the one that ended the wait: where they ended.
 CREATE TEMP VIEW earlier_attempts AS
 WITH repeated AS (
-    SELECT * FROM ending_trails JOIN waits USING (wait) WHERE attempt > 1
+    SELECT wait, arm, replicate, e.galaxy, e.image_signature, e.event_id, e.scheduled_ns, at_night, attempt
+    FROM ending_trails e JOIN waits USING (wait) WHERE attempt > 1
 )
 SELECT wait, max(s.end_ns) - any_value(scheduled_ns) AS end_ns
 FROM repeated r JOIN image_stages s USING (arm, replicate, galaxy, image_signature)
-WHERE s.attempt < r.attempt AND (s.path = 'nightly') = (r.consumer = 'batch')
-    AND (r.consumer = 'batch' OR s.event_id = r.event_id)
+WHERE s.attempt < r.attempt AND (s.path = 'nightly') = at_night AND (at_night OR s.event_id = r.event_id)
 GROUP BY wait;
 
 -- The nightly steps that a key waited for: of each the last that began before the key was read, and none that
@@ -112,12 +106,12 @@ SELECT arm, replicate, day, galaxy, available_ns, 'swap', start_ns, end_ns FROM 
 -- What fills a wait, in order of phase and start; it may overlap: what comes first keeps the time.
 CREATE TEMP VIEW wait_spans AS
 WITH taken AS (
-    SELECT wait, end_ns AS taken_ns FROM wait_stages WHERE stage = 'queue'
+    SELECT wait, min(end_ns) AS taken_ns FROM wait_stages WHERE stage = 'queue' GROUP BY wait
 ),
 night AS (
-    SELECT wait, whole_ns, s.part, s.start_ns - scheduled_ns AS start_ns, s.end_ns - scheduled_ns AS end_ns,
+    SELECT wait, w.whole_ns, s.part, s.start_ns - w.scheduled_ns AS start_ns, s.end_ns - w.scheduled_ns AS end_ns,
         taken_ns, last_ns
-    FROM waits
+    FROM waits w
     JOIN waited_steps s USING (arm, replicate, day, galaxy, available_ns)
     LEFT JOIN ending_trails USING (wait)
     LEFT JOIN taken USING (wait)
@@ -145,17 +139,17 @@ FROM night WHERE last_ns IS NULL OR (start_ns < taken_ns AND end_ns < last_ns)
 UNION ALL
 SELECT wait, whole_ns, 3, 'earlier_attempts', 0, end_ns FROM earlier_attempts JOIN waits USING (wait)
 UNION ALL
-SELECT wait, whole_ns, 4, stage, start_ns, end_ns FROM wait_stages JOIN waits USING (wait)
+SELECT wait, whole_ns, 4, stage, start_ns, end_ns FROM wait_stages
 UNION ALL
 SELECT wait, whole_ns, 5, CASE WHEN start_ns < last_ns THEN 'wait_for_pool' ELSE part END,
     greatest(start_ns, last_ns), end_ns
 FROM night WHERE end_ns >= last_ns
 UNION ALL
 -- After the last stamp the consumer is on its way: it is told, polls, fetches, reads.
-SELECT wait, whole_ns, 6,
-    CASE WHEN consumer = 'batch' THEN 'read' WHEN e.wait IS NULL THEN 'unrecorded' ELSE 'notice' END,
-    whole_ns, whole_ns
-FROM waits LEFT JOIN ending_trails e USING (wait);
+SELECT wait, w.whole_ns, 6,
+    CASE WHEN consumer = 'batch' THEN 'read' WHEN trail IS NULL THEN 'unrecorded' ELSE 'notice' END,
+    w.whole_ns, w.whole_ns
+FROM waits w LEFT JOIN ending_trails USING (wait);
 
 -- Each span with the time that was left for it (ns), and the time that nothing filled before it (gap_ns).
 -- is_broken: a stage that does not begin at the very instant at which the one before ended.

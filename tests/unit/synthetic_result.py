@@ -15,7 +15,7 @@ from bench.compare.sides import Side, StoredRun
 from bench.results import compute_result
 from tests.unit.synthetic_run import complete_run
 
-INFERENCE = "kappa.stage.stream.inference.p50_seconds"
+INFERENCE = "kappa.stage.online.inference.p50_seconds"
 
 
 @functools.cache
@@ -34,7 +34,11 @@ def synthetic_result(run_id: str, inference_seconds: Sequence[float]) -> dict[st
     for seconds, content in zip(
         inference_seconds, result["arms"]["kappa"]["replicates"].values(), strict=True
     ):
-        (row,) = [row for row in content["stages"]["rows"] if row["stage"] == "inference"]
+        (row,) = [
+            row
+            for row in content["stage_parts"]["rows"]
+            if (row["consumer"], row["part"]) == ("online", "inference")
+        ]
         row["median_seconds"] = seconds
     return result
 

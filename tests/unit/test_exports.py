@@ -24,7 +24,7 @@ from bench.image_names import FILE, SCHEMA
 from bench.metrics import Direction, measure
 from bench.results import compute_result, write_result
 from bench.schema import result_schema
-from tests.unit.synthetic_result import synthetic_result, write_run
+from tests.unit.synthetic_result import INFERENCE, synthetic_result, write_run
 from tests.unit.synthetic_run import SyntheticRun, complete_run, signature
 
 HOSTILE = (
@@ -126,7 +126,7 @@ def test_github_action_benchmark_gets_a_file_per_direction(exported: Path) -> No
     assert "kappa.sustained_per_second" in found["bigger"]
     assert not found["smaller"] & found["bigger"]
     ranges = github_action_benchmark(synthetic_result("a", [0.01, 0.02]), Direction.SMALLER)
-    assert {e["range"] for e in ranges if e["name"].endswith("stream.inference.p50_seconds")} == {"± 0.005"}
+    assert {e["range"] for e in ranges if e["name"] == INFERENCE} == {"± 0.005"}
 
 
 def test_bencher_metric_format(exported: Path) -> None:

@@ -29,7 +29,11 @@ def add_run(
 ) -> dict[str, Any]:
     """A run whose stage ``inference`` took ``seconds``."""
     result = synthetic_result(f"run-{number:02}", [seconds])
-    (row,) = [row for row in result["arms"]["kappa"]["stages"]["rows"] if row["stage"] == "inference"]
+    (row,) = [
+        row
+        for row in result["arms"]["kappa"]["stage_parts"]["rows"]
+        if (row["consumer"], row["part"]) == ("online", "inference")
+    ]
     row["median_seconds"] = seconds
     result["provenance"] |= {"started": f"2026-11-{number:02}T01:00:00.000+00:00", **provenance}
     result["validity"]["valid"] = is_valid

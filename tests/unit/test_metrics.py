@@ -8,8 +8,11 @@ import pytest
 from bench.ledger_query import open_ledger
 from bench.metrics import DEFINITIONS, Measurement, Noise, Unit, measure
 from bench.metrics.reference import reference
+from bench.metrics.registry import COUNTED
 from bench.results import compute_result
 from tests.unit.synthetic_run import SyntheticRun, complete_run
+from tests.unit.test_resources import counted_run
+from tests.unit.test_run_cost import count_both
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +31,7 @@ def test_known_values_in_the_run_and_in_its_replicate(metrics: dict[str, Measure
     assert metrics["lambda.nightly.allocated_hours"].value == pytest.approx(6 / 3600)
     assert metrics["lambda.allocated_hours"].value == pytest.approx(16 / 3600)
     assert metrics["lambda.inferences"].replicates[1].value == 78
-    assert metrics["lambda.stage.nightly.inference.p50_seconds"].replicates[1].value == pytest.approx(0.04)
+    assert metrics["kappa.stage.online.inference.p50_seconds"].replicates[1].value == pytest.approx(0.01)
     assert metrics["kappa.step.dump.swap_seconds"].replicates[1].value == pytest.approx(1.25)
     assert metrics["agreement"].value == 1
     assert metrics["agreement.lowest_cosine"].value == pytest.approx(1.0)
@@ -91,6 +94,47 @@ def test_a_figure_stands_where_it_says_and_is_what_its_query_gives(
             continue
         checked += 1
     assert checked > 60
+
+
+def test_parts_and_resources_are_what_their_queries_give(tmp_path: Path) -> None:
+    run_dir = count_both(counted_run(tmp_path))
+    found = {metric.id: metric for metric in measure(compute_result(run_dir))}
+    with open_ledger(run_dir, with_parts=True) as ledger:
+        parts = [row for row in ledger.rows("stage_parts") if row["replicate"] is None]
+        counted = [row for row in ledger.rows("resources") if row["replicate"] is None]
+    for row in parts:
+        name = f"{row['arm']}.stage.{row['consumer']}.{row['part']}"
+        assert found[f"{name}.p50_seconds"].value == row["median_seconds"]
+        assert found[f"{name}.mean_seconds"].value == row["mean_seconds"]
+    endings = {resource: ending for resource, ending, *_ in COUNTED}
+    checked = [row for row in counted if row["resource"] in endings]
+    assert {row["resource"] for row in checked} == {"cpu", "peak_memory", "s3_get"}
+    for row in checked:
+        metric = found[f"{row['arm']}.{row['process']}.{endings[row['resource']]}"]
+        assert metric.value == row["value"] == metric.replicates[1].value
+    per_image = [r["value_per_image"] for r in counted if (r["arm"], r["resource"]) == ("lambda", "s3_get")]
+    assert found["lambda.s3_requests_per_image"].value == sum(per_image)
+    assert found["kappa.s3_requests_per_image"].reason == "no process of the arm counted any"
+
+
+def test_a_cost_is_the_sum_of_its_lines_and_each_line_a_quantity_at_a_price(tmp_path: Path) -> None:
+    result = compute_result(count_both(counted_run(tmp_path)))
+    found = {metric.id: metric for metric in measure(result)}
+    for arm, content in result["arms"].items():
+        lines = content["cost"]["lines"]
+        assert lines
+        for line in lines:
+            assert line["cost"]["cost_usd"] == line["quantity"] * line["price"]["unit_price_usd"]
+        total = found[f"{arm}.cost_per_day_usd"]
+        assert total.value == pytest.approx(sum(line["cost"]["cost_usd"] for line in lines))
+        assert total.definition.tag == "projected"
+        stages = content["cost"]["stages"]
+        assert total.value == pytest.approx(sum(row["used_usd"] + row["idle_usd"] for row in stages))
+
+
+def test_without_counts_there_is_no_cost_and_the_reason_is_said(metrics: dict[str, Measurement]) -> None:
+    assert metrics["kappa.cost_per_day_usd"].value is None
+    assert metrics["kappa.cost_per_day_usd"].reason == "its resources were not counted"
 
 
 def test_the_reference_in_docs_is_up_to_date() -> None:

@@ -1,0 +1,30 @@
+"""What the pages share: how their templates are read, and how a finished page gets to its place."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from bench.image_names import printable
+
+
+def page_environment() -> Environment:
+    """Templates that escape all text, and in which a name that is not defined is an error."""
+    environment = Environment(
+        loader=PackageLoader("reports"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["printable"] = lambda text: printable(str(text))
+    return environment
+
+
+def write_page(page: str, path: Path) -> Path:
+    """Write it so that a reader sees the old page or the new one whole. Returns ``path``."""
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(page, encoding="utf-8")
+    temporary.replace(path)
+    return path
