@@ -70,6 +70,7 @@ class RunSettings:
     arms: tuple[str, ...] = ("lambda", "kappa")
     output: Path = RUNS
     drain_timeout_seconds: float = 300.0
+    freshness_seconds: float | None = None  # the reader's objective for the online consumer: only drawn
     nights: bool = True  # False: no nightly work, for the online path alone
 
 
@@ -235,6 +236,7 @@ class Run:
             "profile": settings.profile,
             "claimed_percentiles": list(settings.claimed_percentiles),
             "seed": settings.seed,
+            "freshness_seconds": settings.freshness_seconds,
             "arms": list(settings.arms),
             "replicates": settings.replicates,
             "workload": settings.workload,

@@ -3,6 +3,7 @@ its script."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from itertools import groupby
@@ -23,12 +24,13 @@ from reports.curves import Curve, availability_curves
 from reports.lives import lives
 from reports.located import Figure, Located, figures
 from reports.page import page_environment, write_page
+from reports.parts import meaning
 from reports.plot import Plot, Series, marker
 from reports.plots import availability_plot, backlog_plot, latency_plot, percentile_plot
 from reports.policy import Assets
 from reports.provenance import environment_rows
-from reports.saved_plan import saved_plan
-from reports.summary import hours_text, reasons, summary_rows
+from reports.saved_plan import SavedPlan, saved_plan
+from reports.summary import hours_text, reasons, summary_rows, usd_text
 from signals.errors import ConfigurationError
 
 PAGE_QUERIES = ("percentile_curve", "over_time", "lives")
@@ -38,7 +40,9 @@ PLACED = (
     *("conditions", "survival", "percentile_curve", "over_time", "stage_parts", "parts_check"),
     *("device_hours", "nightly_steps", "dead_letters", "lives"),
 )
-FILLS = ("solid", "hatched", "light", "dotted")  # CSS classes of neighbouring parts of a bar
+FILLS = ("solid", "light", "medium", "faint")  # CSS classes of neighbouring parts of a bar
+_BEFORE_UNIT = re.compile(r"(?<=\d) (?=[a-zµ%]|USD)")
+_RANGE = re.compile(r"(?<=\d)-(?=\d)")
 MOST_LISTED_FIGURES = 5000  # more of them (many replicates) are left to result.json
 SECTIONS = (
     ("comparison", "Comparison"),
@@ -97,7 +101,7 @@ def render(result: dict[str, Any], manifest: Mapping[str, Any], run_dir: Path) -
             summary=rows,
             missing=reasons(rows),
             summary_queries=dict.fromkeys(row.query for row in rows if row.query),
-            plots=_plots(found, curves, arms, None if plan is None else plan.freshness_seconds),
+            plots=_plots(found, curves, arms, _freshness_seconds(manifest, plan)),
             bandless=sorted({curve.band_reason for curve in curves if curve.band_reason}),
             lives=lives(found["lives"]),
             longest_allocated=_longest_allocated(result),
@@ -135,6 +139,12 @@ def _plots(
     return {plot.id: plot for plot in plots if plot is not None}
 
 
+def _freshness_seconds(manifest: Mapping[str, Any], plan: SavedPlan | None) -> float | None:
+    """The objective that the run was given, else that of a plan beside it."""
+    own: float | None = manifest.get("freshness_seconds")
+    return own if own is not None or plan is None else plan.freshness_seconds
+
+
 def _listed(listed: list[Figure]) -> list[Figure]:
     if len(listed) <= MOST_LISTED_FIGURES:
         return listed
@@ -150,7 +160,13 @@ def _longest_allocated(result: Mapping[str, Any]) -> float:
 
 def _dearest(result: Mapping[str, Any]) -> float:
     stages = [stage for content in result["arms"].values() for stage in content["cost"]["stages"]]
-    return max((stage["used_usd"] + stage["idle_usd"] for stage in stages), default=0.0)
+    return max(
+        (
+            (stage["used_per_million_signals_usd"] or 0.0) + (stage["idle_per_million_signals_usd"] or 0.0)
+            for stage in stages
+        ),
+        default=0.0,
+    )
 
 
 def _night_end(result: Mapping[str, Any]) -> float:
@@ -171,7 +187,7 @@ def _environment() -> Environment:
         digits=lambda value: f"{value:.6g}" if isinstance(value, float) else f"{value:,}",
         percent=lambda located: _figure(located, lambda share: f"{100 * share:.1f} %"),
         of_consumer=lambda rows, name: [row for row in rows if row["consumer"].value == name],
-        usd=lambda located: _figure(located, "{:.3g} USD".format),
+        usd=lambda located: _figure(located, usd_text),
         styles=_styles,
     )
     environment.globals.update(
@@ -179,6 +195,7 @@ def _environment() -> Environment:
         share=_share,
         moment=_moment,
         marker=marker,
+        meaning=meaning,
         fills=FILLS,
     )
     return environment
@@ -198,11 +215,9 @@ def _styles(series: Iterable[Series]) -> dict[str, str]:
 
 
 def _glue(text: str) -> str:
-    """Keep a number and its unit on one line; what follows a comma or a bracket may go to the next."""
-    glued = text.replace(" ", "\N{NO-BREAK SPACE}")
-    for bracket in "([":
-        glued = glued.replace(f"\N{NO-BREAK SPACE}{bracket}", f" {bracket}")
-    return glued.replace(",\N{NO-BREAK SPACE}", ", ").replace("-", "\N{NON-BREAKING HYPHEN}")
+    """Keep a number and its unit, and a range, on one line; all else may wrap."""
+    glued = _BEFORE_UNIT.sub("\N{NO-BREAK SPACE}", text)
+    return _RANGE.sub("\N{NON-BREAKING HYPHEN}", glued)
 
 
 def _group_in_order(rows: Iterable[Any], *names: str) -> list[tuple[Any, list[Any]]]:

@@ -53,6 +53,7 @@ def summary_rows(result: Mapping[str, Any]) -> list[SummaryRow]:
         *_completeness_rows(arms),
         *_work_rows(arms),
         *_resource_rows(arms),
+        *_cost_rows(arms),
         *_agreement_rows(result["agreement"], list(arms)),
     ]
 
@@ -134,6 +135,11 @@ def hours_text(hours: float) -> str:
     return f"{hours:.3g} h" if hours >= SMALLEST_IN_HOURS else duration_text(hours * 3600)
 
 
+def usd_text(usd: float) -> str:
+    """``1,234.50 USD``; below 1 three digits: what a compressed day costs is small."""
+    return f"{usd:,.2f} USD" if usd >= 1 or usd == 0 else f"{usd:.3g} USD"
+
+
 def _capacity_per_second(result: Mapping[str, Any]) -> float | None:
     """Images per second of the bare loop that the run measured before its arms, if it did."""
     capacity = (result.get("provenance") or {}).get("capacity") or {}
@@ -197,6 +203,17 @@ def _resource_rows(arms: Mapping[str, Located]) -> Iterator[SummaryRow]:
     for name, (label, text) in labels.items():
         cells = {arm: _figure_cell(content["resources"], name, text) for arm, content in arms.items()}
         yield SummaryRow("Resources", label, "resources", cells)
+
+
+def _cost_rows(arms: Mapping[str, Located]) -> Iterator[SummaryRow]:
+    labels = {
+        "per_million_signals_usd": "a million signals",
+        "idle_per_day_usd": "idle devices, a compressed day",
+    }
+    books = sorted({content["cost"]["price_book"].value for content in arms.values()})
+    for name, label in labels.items():
+        cells = {arm: _figure_cell(content["cost"], name, usd_text) for arm, content in arms.items()}
+        yield SummaryRow(f"Cost, projected at the prices of {', '.join(books)}", label, "resources", cells)
 
 
 def _agreement_rows(agreement: Mapping[str, Any], arms: list[str]) -> Iterator[SummaryRow]:

@@ -67,6 +67,11 @@ DEFAULTS = RunSettings()
 @click.option(
     "--drain-timeout", type=Duration(), default="300s", show_default=True, help="Per wait for an arm."
 )
+@click.option(
+    "--freshness",
+    type=Duration(),
+    help="Your objective: 95 % of images available to online consumers within this. The report draws it.",
+)
 @click.option("--tag", "tag_name", help="A name for this run, if it is VALID: see `lkbench compare`.")
 @config_option
 @output_option
@@ -82,6 +87,7 @@ def run(
     replicates: int | None,
     arms: str,
     drain_timeout: float,
+    freshness: float | None,
     tag_name: str | None,
     config_path: Path | None,
     output: Path,
@@ -112,6 +118,7 @@ def run(
         arms=tuple(name.strip() for name in arms.split(",") if name.strip()),
         output=output,
         drain_timeout_seconds=drain_timeout,
+        freshness_seconds=freshness,
     )
     stderr = Console(stderr=True)
     planned = Profile(

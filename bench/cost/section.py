@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from bench.cost.ledger_cost import CostLine, CostReport
+from bench.cost.ledger_cost import CostLine
 from bench.cost.pricebook import MissingPrice, PriceBook
 from bench.cost.provenance import Kind
-from bench.cost.run_cost import arm_cost
+from bench.cost.run_cost import ArmCost, arm_cost
 from signals.errors import ConfigurationError
 
 FIGURES = ("per_day_usd", "idle_per_day_usd", "per_million_signals_usd")
@@ -45,19 +45,27 @@ def cost_section(content: Mapping[str, Any], book: PriceBook) -> dict[str, Any]:
         "per_day_usd": cost.report.per_day().amount,
         "idle_per_day_usd": cost.report.idle().scaled(1 / cost.report.days).amount,
         "per_million_signals_usd": None if per_million is None else per_million.amount,
-        "stages": _stages(cost.report),
+        "stages": _stages(cost),
         "lines": [_line(line) for line in cost.report.lines],
     }
 
 
-def _stages(report: CostReport) -> list[dict[str, Any]]:
-    """By stage, over all days: what was used, and what was held and not used."""
-    rows: dict[str, dict[str, Any]] = {}
-    for line in report.lines:
-        new = {"stage": line.usage.stage, "used_usd": 0.0, "idle_usd": 0.0}
-        row = rows.setdefault(line.usage.stage, new)
-        row["idle_usd" if line.usage.idle else "used_usd"] += line.cost or 0.0
-    return list(rows.values())
+def _stages(cost: ArmCost) -> list[dict[str, Any]]:
+    """By stage, over all days and for a million signals: what was used, and what was held and not used."""
+    sums: dict[str, list[float]] = {}
+    for line in cost.report.lines:
+        of_stage = sums.setdefault(line.usage.stage, [0.0, 0.0])
+        of_stage[line.usage.idle] += line.cost or 0.0
+    return [
+        {
+            "stage": stage,
+            "used_usd": used,
+            "idle_usd": idle,
+            "used_per_million_signals_usd": used * 1e6 / cost.signals if cost.signals else None,
+            "idle_per_million_signals_usd": idle * 1e6 / cost.signals if cost.signals else None,
+        }
+        for stage, (used, idle) in sums.items()
+    ]
 
 
 def _line(line: CostLine) -> dict[str, Any]:

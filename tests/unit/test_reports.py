@@ -20,6 +20,7 @@ from reports.curves import load_curves
 from reports.figures import write_figure
 from reports.html import QUERIES, write_report
 from reports.located import Located, figures
+from reports.parts import MEANINGS
 from reports.table import comparison
 from signals.errors import ConfigurationError
 from tests.unit.page_parser import PageParser
@@ -61,7 +62,7 @@ def test_the_page_is_well_formed_and_loads_nothing(run_dir: Path) -> None:
     for _, attributes in parser.tags:
         assert not {"src", "style", "srcset"} & set(attributes)
         assert not [name for name in attributes if name.startswith("on")]
-    assert page.count("url(") == page.count("url(#hatch)") + page.count("url(#dots)") == 2
+    assert page.count("url(") == page.count("url(#hatch)") == 1
     assert "@import" not in page
     ids = [attributes["id"] for _, attributes in parser.tags if "id" in attributes]
     assert len(ids) == len(set(ids))
@@ -223,6 +224,13 @@ def test_a_throughput_stands_beside_its_share_of_the_bare_loop(run_dir: Path) ->
     assert f"{sustained:.1f} (50%)" in printed(result)
 
 
+def test_the_page_and_the_method_explain_the_same_parts() -> None:
+    method = (Path(__file__).parents[2] / "docs" / "method.md").read_text()
+    table = method.partition("| part | what")[2].partition("\n\n")[0]
+    explained = {name for row in table.splitlines()[1:] for name in re.findall(r"`(\w+)`", row.split("|")[1])}
+    assert explained == MEANINGS.keys() - {"whole", "after_midnight"}
+
+
 def test_a_saved_plan_brings_its_map_and_its_objective(tmp_path: Path) -> None:
     run_dir = complete_run(tmp_path / "run-1").write()
     write_result(run_dir)
@@ -233,6 +241,10 @@ def test_a_saved_plan_brings_its_map_and_its_objective(tmp_path: Path) -> None:
     page = PageParser.of(write_report(run_dir))
     assert "Kappa <b>" in page.text
     assert "objective: 95 % within 60 s" in page.text
+    manifest = orjson.loads((run_dir / "manifest.json").read_bytes())
+    (run_dir / "manifest.json").write_bytes(orjson.dumps({**manifest, "freshness_seconds": 0.5}))
+    page = PageParser.of(write_report(run_dir))
+    assert "objective: 95 % within 500 ms" in page.text  # the run's own comes first
     (source,) = [attributes["src"] for tag, attributes in page.tags if tag == "img"]
     assert str(source).startswith("data:image/png;base64,")
     (run_dir / "decision_map.png").write_bytes(b"<svg onload='alert(1)'>")
