@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import Any
 import duckdb
 import numpy.typing as npt
 
-from bench.database import connect, quote
+from bench.database import connect, identifier, quote
 from bench.image_names import FILE as IMAGE_NAMES_FILE
 from bench.machine_watch import machine_sql
 from bench.resources.nvml import gpu_file
@@ -20,6 +20,7 @@ from bench.seal import events_path
 from signals.errors import ConfigurationError
 
 SHARED = ("percentiles", "base")  # macros and relations that the queries use
+Columns = dict[str, npt.NDArray[Any]]
 PARTS = "parts"  # what each wait consists of: takes longer, and few queries need it
 
 
@@ -38,10 +39,18 @@ class LedgerQuery:
         """The rows of a shipped query, as dicts of plain Python values."""
         return self.execute(sql_text(name))
 
-    def columns(self, name: str) -> dict[str, npt.NDArray[Any]]:
-        """The columns of a shipped query as arrays: for queries that give a row per image."""
-        found: dict[str, npt.NDArray[Any]] = self._connection.execute(sql_text(name)).fetchnumpy()
-        return found
+    def columns(self, name: str, by: Sequence[str]) -> Iterator[tuple[dict[str, Any], Columns]]:
+        """The answer of a shipped query that gives a row per image: for each combination of values of the
+        columns ``by``, in order, those values and the other columns as arrays.
+
+        Text is left out of the arrays, where every row would cost a Python object.
+        """
+        self._connection.execute(f"CREATE OR REPLACE TEMP TABLE answer AS {sql_text(name)}")
+        names = ", ".join(identifier(column) for column in by)
+        same = " AND ".join(f"{identifier(column)} = ${column}" for column in by)
+        for key in self.execute(f"SELECT DISTINCT {names} FROM answer ORDER BY ALL"):  # noqa: S608
+            sql = f"SELECT * EXCLUDE ({names}) FROM answer WHERE {same}"  # noqa: S608
+            yield key, self._connection.execute(sql, key).fetchnumpy()
 
     def execute(self, sql: str, parameters: Mapping[str, object] | None = None) -> list[dict[str, Any]]:
         """The rows of any query; ``$name`` in it takes its value from ``parameters``."""

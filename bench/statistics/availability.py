@@ -15,6 +15,7 @@ from __future__ import annotations
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -59,39 +60,46 @@ def availability_curves(run_dir: Path) -> list[Curve]:
 
 def curves_of(ledger: LedgerQuery) -> list[Curve]:
     """The same from an open ledger."""
-    columns = ledger.columns(QUERY)
-    arms, consumers = columns["arm"].astype(str), columns["consumer"].astype(str)
-    curves = []
-    for arm in np.unique(arms):
-        for consumer in CONSUMERS:
-            mine = (arms == arm) & (consumers == consumer)
-            is_censored = columns["is_censored"][mine].astype(bool)
-            if not is_censored.all():
-                seconds = columns["seconds"][mine].astype(np.float64)
-                cycle = columns["cycle"][mine].astype(np.intp)
-                curves.append(_curve(str(arm), consumer, seconds, is_censored, cycle))
-    return curves
+    curves = {
+        (key["arm"], key["consumer"]): _curve(
+            key["arm"],
+            key["consumer"],
+            columns["seconds"].astype(np.float64),
+            columns["is_censored"].astype(bool),
+            columns["cycle"].astype(np.intp),
+        )
+        for key, columns in ledger.columns(QUERY, by=("arm", "consumer"))
+        if not columns["is_censored"].all()
+    }
+    arms = sorted({arm for arm, _ in curves})
+    return [curves[arm, name] for arm in arms for name in CONSUMERS if (arm, name) in curves]
 
 
 def _curve(
     arm: str, consumer: str, seconds: Floats, is_censored: npt.NDArray[np.bool_], cycle: npt.NDArray[np.intp]
 ) -> Curve:
-    at, share, low, high = kaplan_meier(seconds, is_censored)
+    estimate = _estimate(seconds, is_censored)
+    steps = np.flatnonzero(_steps(estimate))
+    # Of a million steps nobody sees more than some hundred.
+    kept = steps[_thinned(len(steps))]
+    at, share = estimate.quantiles[kept], estimate.probabilities[kept]
     cycles = int(cycle.max()) + 1
-    band: tuple[Floats, Floats] | None = (low, high)
+    band: tuple[Floats, Floats] | None
     reason = ""
     if cycles >= MIN_CYCLES:
         band = cycle_band(at, share, np.where(is_censored, np.inf, seconds), cycle)
     elif consumer == "batch":
         band, reason = None, f"images of one night share its fate: needs {MIN_CYCLES} nights, has {cycles}"
-    kept = _thinned(len(at))
+    else:
+        low, high = _greenwood(estimate)
+        band = low[kept], high[kept]
     return Curve(
         arm=arm,
         consumer=consumer,
-        seconds=tuple(at[kept].tolist()),
-        share=tuple(share[kept].tolist()),
-        low=None if band is None else tuple(band[0][kept].tolist()),
-        high=None if band is None else tuple(band[1][kept].tolist()),
+        seconds=tuple(at.tolist()),
+        share=tuple(share.tolist()),
+        low=None if band is None else tuple(band[0].tolist()),
+        high=None if band is None else tuple(band[1].tolist()),
         censored=int(is_censored.sum()),
         band_reason=reason,
     )
@@ -104,15 +112,29 @@ def kaplan_meier(
 
     Where the formula is undefined (everything is available), the band reaches from its last value to 1.
     """
-    curve = stats.ecdf(stats.CensoredData.right_censored(seconds, is_censored)).cdf
+    estimate = _estimate(seconds, is_censored)
+    steps = _steps(estimate)
+    low, high = _greenwood(estimate)
+    return estimate.quantiles[steps], estimate.probabilities[steps], low[steps], high[steps]
+
+
+def _estimate(seconds: Floats, is_censored: npt.NDArray[np.bool_]) -> Any:
+    return stats.ecdf(stats.CensoredData.right_censored(seconds, is_censored)).cdf
+
+
+def _steps(estimate: Any) -> npt.NDArray[np.bool_]:
+    """Where it rises: not where a key was only lost from sight."""
+    rises: npt.NDArray[np.bool_] = np.diff(estimate.probabilities, prepend=0.0) > 0
+    return rises
+
+
+def _greenwood(estimate: Any) -> tuple[Floats, Floats]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # says that it is undefined at some points
-        interval = curve.confidence_interval(CONFIDENCE, method="log-log")
+        interval = estimate.confidence_interval(CONFIDENCE, method="log-log")
     low, high = interval.low.probabilities, interval.high.probabilities
     low = np.maximum.accumulate(np.where(np.isfinite(low), low, 0.0))
-    high = np.where(np.isfinite(high), high, 1.0)
-    steps = np.diff(curve.probabilities, prepend=0.0) > 0  # not where a key was only lost from sight
-    return curve.quantiles[steps], curve.probabilities[steps], low[steps], high[steps]
+    return low, np.where(np.isfinite(high), high, 1.0)
 
 
 def cycle_band(

@@ -24,7 +24,7 @@ from bench.database import connect
 from bench.results import write_result
 from bench.seal import seal
 from reports.html import write_report
-from signals.ledger import LEDGER_SCHEMA
+from signals.ledger import LEDGER_SCHEMA, Stage
 from tests.unit.synthetic_run import SyntheticRun
 
 LIMIT_SECONDS, LIMIT_BYTES, LIMIT_REPORT_BYTES = 20.0, 2 * 10**9, 5 * 10**6
@@ -32,6 +32,18 @@ ROWS_PER_BATCH = 100_000
 DAY_SECONDS = 1000.0
 CYCLES = 4  # replicates times days
 
+# Steps of a night: start and end in seconds after midnight.
+STEPS = {
+    "lambda": [
+        ("spark_session", 1, 11), ("step1_delta", 11, 14), ("step2_enqueue", 14, 15), ("step3_pool", 15, 20),
+        ("step4_infer", 20, 175), ("step5_protobuf", 175, 178), ("step6_thrift", 178, 188),
+        ("step7_hive", 188, 199), ("step8_upload", 199, 205), ("step9_serve", 205, 206),
+    ],
+    "kappa": [
+        ("dump.watermark", 1, 2), ("dump.checkpoint", 2, 3), ("spark_session", 3, 13),
+        ("dump.transform", 13, 190), ("dump.swap", 190, 199),
+    ],
+}  # fmt: skip
 # An image's stages: path, name, start and length as multiples of a tenth of its latency.
 STAGES = {
     "lambda": [
@@ -60,6 +72,17 @@ SELECT
     i % 1000 = 999 AS is_dead
 FROM range($arrivals) r(i)
 """
+# When work on an image begins: at night all of a day's images follow each other within 150 s, from 20 s after
+# midnight on; live, when it arrives.
+_TAKEN = """
+CREATE TEMP MACRO cycle_ns(event_id) AS 1700000000000000000 + (event_id % 4) * 4000000000000;
+CREATE TEMP MACRO taken_ns(path, event_id, scheduled_ns) AS
+    CASE path
+        WHEN 'nightly' THEN
+            cycle_ns(event_id) + 1020000000000 + (scheduled_ns - cycle_ns(event_id)) * 15 // 100
+        ELSE scheduled_ns
+    END;
+"""
 _ROWS = """
 SELECT
     $arm AS arm, replicate::INTEGER AS replicate, day::INTEGER AS day, path, stage, event_id,
@@ -73,8 +96,8 @@ FROM (
     FROM offered
     UNION ALL BY NAME
     SELECT o.* REPLACE (if(s.path = 'nightly', -1, event_id) AS event_id), s.path, s.stage,
-        scheduled_ns + night_ns + latency_ns * first // 10 AS start_ns,
-        scheduled_ns + night_ns + latency_ns * (first + length) // 10 AS end_ns,
+        taken_ns(s.path, event_id, scheduled_ns) + latency_ns * first // 10 AS start_ns,
+        taken_ns(s.path, event_id, scheduled_ns) + latency_ns * (first + length) // 10 AS end_ns,
         pool, 'cpu:' || event_id % 2 AS device, if(s.stage = 'inference', 8, 0) AS batch_size,
         'ok' AS outcome, '' AS detail
     FROM offered o CROSS JOIN stages s
@@ -86,8 +109,7 @@ FROM (
     FROM offered WHERE NOT is_dead
     UNION ALL BY NAME
     SELECT * REPLACE (-1 AS event_id), 'consumer' AS path, 'available_batch' AS stage,
-        1700000000000000000 + (event_id % 4) * 4000000000000 + 1200000000000 AS start_ns,
-        1700000000000000000 + (event_id % 4) * 4000000000000 + 1200000000000 AS end_ns,
+        cycle_ns(event_id) + 1200000000000 AS start_ns, cycle_ns(event_id) + 1200000000000 AS end_ns,
         '' AS pool, '' AS device, 0 AS batch_size, 'ok' AS outcome, '' AS detail
     FROM offered WHERE NOT is_dead
     UNION ALL BY NAME
@@ -97,7 +119,8 @@ FROM (
     FROM offered WHERE is_dead
     UNION ALL BY NAME
     SELECT o.* REPLACE (-1 AS event_id, '' AS image_signature), s.path, 'device_busy' AS stage,
-        scheduled_ns + night_ns AS start_ns, scheduled_ns + night_ns + latency_ns // 5 AS end_ns, pool,
+        taken_ns(s.path, event_id, scheduled_ns) AS start_ns,
+        taken_ns(s.path, event_id, scheduled_ns) + latency_ns // 5 AS end_ns, pool,
         'cpu:' || event_id % 2 AS device, 8 AS batch_size, 'ok' AS outcome, '' AS detail
     FROM (SELECT * FROM offered WHERE event_id % 8 = 0) o
     CROSS JOIN (SELECT * FROM stages WHERE stage = 'inference') s
@@ -113,6 +136,10 @@ def make_run(run_dir: Path, events: int) -> None:
         for cycle in range(CYCLES):
             replicate, day, start = cycle // 2 + 1, cycle % 2, 4000.0 * cycle
             run.day(day, start=start, arm=arm, replicate=replicate)
+            for name, first, last in STEPS[arm]:
+                path = "nightly" if arm == "lambda" else "dump"
+                span = (start + DAY_SECONDS + first, start + DAY_SECONDS + last)
+                run.row(Stage.STEP, *span, arm=arm, replicate=replicate, day=day, path=path, detail=name)
             for pool in pools:
                 of_pool: dict[str, Any] = {"arm": arm, "replicate": replicate, "pool": pool, "path": pool}
                 for number in (0, 1):
@@ -128,6 +155,7 @@ def make_run(run_dir: Path, events: int) -> None:
     arrivals = round(events / per_arrival)
     with connect() as connection:
         spacing_ns = DAY_SECONDS * 0.999e9 / arrivals
+        connection.execute(_TAKEN)
         connection.execute("SELECT setseed(0.5)")
         connection.execute(_ARRIVALS, {"arrivals": arrivals, "spacing_ns": spacing_ns})
         for arm, stages in STAGES.items():
@@ -139,13 +167,10 @@ def _write_arm(
 ) -> None:
     connection.execute(
         "CREATE OR REPLACE TEMP TABLE stages (path VARCHAR, stage VARCHAR, first BIGINT, length BIGINT, "
-        "pool VARCHAR, night_ns BIGINT)"
+        "pool VARCHAR)"
     )
-    rows = [
-        (path, stage, first, length, path, 10**12 if path == "nightly" else 0)
-        for path, stage, first, length in stages
-    ]
-    connection.executemany("INSERT INTO stages VALUES (?, ?, ?, ?, ?, ?)", rows)
+    rows = [(path, stage, first, length, path) for path, stage, first, length in stages]
+    connection.executemany("INSERT INTO stages VALUES (?, ?, ?, ?, ?)", rows)
     batches = connection.sql(_ROWS, params={"arm": arm}).to_arrow_reader(ROWS_PER_BATCH)
     path = run_dir / "ledger" / "raw" / f"{arm}-0-0.arrows"
     with path.open("wb") as sink, pa.ipc.new_stream(sink, LEDGER_SCHEMA) as writer:
