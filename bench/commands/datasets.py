@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import click
-from rich.console import Console
 
 from bench.arms import arm_names
+from bench.commands.results_console import results_console
 from bench.images import dataset_descriptions
 from bench.workload import Workload
 
@@ -13,7 +13,7 @@ from bench.workload import Workload
 @click.command()
 def datasets() -> None:
     """List the data sets and workloads that ship with the project."""
-    console = Console()
+    console = results_console()
     console.print("[bold]data sets[/] (--images)")
     for name, text in dataset_descriptions().items():
         console.print(f"  {name:<14} {text}", highlight=False)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 
 import click
-from rich.console import Console
 
+from bench.commands.results_console import results_console
 from bench.doctor import run_checks
 from bench.exit_codes import ExitCode
 
@@ -14,7 +14,7 @@ from bench.exit_codes import ExitCode
 @click.command()
 def doctor() -> None:
     """Say what this machine has, what is missing, and how to get it."""
-    console = Console()
+    console = results_console()
     checks = run_checks()
     for check in checks:
         console.print(

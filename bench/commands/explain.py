@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
-from rich.console import Console
 
 from bench.commands.options import output_option
+from bench.commands.results_console import results_console
 from bench.explain import explain_signature
 from bench.run_folder import find_run
 
@@ -18,4 +18,4 @@ from bench.run_folder import find_run
 @output_option
 def explain(run: str, signature: str, output: Path) -> None:
     """Print one image's way through each arm, with times. SIGNATURE may be a prefix."""
-    Console().print(explain_signature(find_run(run, output), signature))
+    results_console().print(explain_signature(find_run(run, output), signature))

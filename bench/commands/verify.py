@@ -6,9 +6,9 @@ import sys
 from pathlib import Path
 
 import click
-from rich.console import Console
 
 from bench.commands.options import output_option, run_argument
+from bench.commands.results_console import results_console
 from bench.exit_codes import ExitCode
 from bench.run_folder import find_run
 from bench.verify import verify_run
@@ -20,7 +20,7 @@ from bench.verify import verify_run
 def verify(run: str, output: Path) -> None:
     """Check completeness and agreement again, from the run folder alone."""
     checks = verify_run(find_run(run, output))
-    console = Console()
+    console = results_console()
     for check in checks:
         console.print(
             f"{'ok  ' if check.ok else 'FAIL'}  {check.name}: {check.detail}", highlight=False, markup=False

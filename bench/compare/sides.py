@@ -55,8 +55,13 @@ class StoredRun:
         """Raise InvalidRun with the rules that are broken, unless the run is VALID."""
         validity = self.result["validity"]
         if not validity["valid"]:
-            broken = ", ".join(rule["id"] for rule in validity["rules"] if not rule["ok"])
-            raise InvalidRun(f"run {self.name} is INVALID ({broken}): its figures don't count")
+            broken = [rule for rule in validity["rules"] if not rule["ok"]]
+            names = ", ".join(rule["id"] for rule in broken)
+            advice = "; ".join(dict.fromkeys(rule["advice"] for rule in broken if rule.get("advice")))
+            raise InvalidRun(
+                f"run {self.name} is INVALID ({names}): its figures don't count"
+                f"{f'. To do: {advice}' if advice else ''}"
+            )
 
 
 @dataclass(frozen=True)

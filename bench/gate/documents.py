@@ -25,7 +25,8 @@ def gate_table(report: GateReport) -> RenderableType:
         style = "green" if check.outcome is Outcome.HOLDS else "bold red"
         table.add_row(*(Text(cell, style=style if i == 0 else "") for i, cell in enumerate(_cells(check))))
     passed = report.exit_code is ExitCode.OK
-    return Group(table, Text(), Text(_verdict(report), style="bold green" if passed else "bold red"))
+    verdict = Text(_verdict(report), style="bold green" if passed else "bold red")
+    return Group(table, Text(), verdict, *(Text(text) for text in report.advice))
 
 
 def gate_markdown(report: GateReport) -> str:
@@ -39,6 +40,8 @@ def gate_markdown(report: GateReport) -> str:
             if check.outcome is not Outcome.HOLDS:
                 cells[0] = f"**{cells[0]}**"
             lines.append(f"| {' | '.join(cells)} |")
+    if report.advice:
+        lines += ["", *(f"- {markdown_text(text)}" for text in report.advice)]
     return "\n".join(lines) + "\n"
 
 

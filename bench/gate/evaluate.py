@@ -27,6 +27,19 @@ class Outcome(StrEnum):
     NOT_DECIDABLE = "NOT DECIDABLE"
 
 
+# What a reviewer does about it.
+ADVICE = {
+    Outcome.BREACHED: "BREACHED: the limit is absolute. Mend the cause, or change the threshold on purpose, in "
+    "this change, for everyone to see.",
+    Outcome.NOT_MEASURED: "NOT MEASURED: the note says why. Run longer days or more of them for a percentile "
+    "that the sample can't carry; leave out a threshold on what these runs can't have.",
+    Outcome.REGRESSED: "REGRESSED: look at that metric's parts in both sides' report.html. A slowdown that is "
+    "meant needs a threshold that allows it.",
+    Outcome.NOT_DECIDABLE: "NOT DECIDABLE: neither good nor bad. Measure again with --replicates; the note "
+    "says how many.",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Check:
     """One threshold with what was found. All texts are for people."""
@@ -67,6 +80,12 @@ class GateReport:
         if Outcome.NOT_DECIDABLE in outcomes:
             return ExitCode.NOT_DECIDABLE
         return ExitCode.OK
+
+    @property
+    def advice(self) -> tuple[str, ...]:
+        """What to do about what does not hold, one sentence per kind; none where all holds."""
+        outcomes = {check.outcome for check in self.checks}
+        return tuple(text for outcome, text in ADVICE.items() if outcome in outcomes)
 
 
 def run_gate(

@@ -230,6 +230,17 @@ def test_interruption_and_an_error_of_the_tool_have_codes_of_their_own(
         assert stopped.value.code == code
 
 
+def test_what_fails_says_what_to_do() -> None:
+    report = gate("kappa.online.p50 < 1 ms")
+    assert len(report.advice) == 1
+    assert report.advice[0].startswith("BREACHED: ")
+    assert f"- {report.advice[0]}" in gate_markdown(report).replace("\\", "")
+    assert not gate("agreement == 1").advice
+    bad = invalid("bad")
+    advice = bad["validity"]["rules"][0]["advice"]
+    assert advice in gate("agreement == 1", head=bad).invalid
+
+
 def test_every_code_is_explained() -> None:
     text = describe()
     assert all(f"{code.value:>4}  " in text for code in ExitCode)
