@@ -29,12 +29,12 @@ class Outcome(StrEnum):
 
 # What a reviewer does about it.
 ADVICE = {
-    Outcome.BREACHED: "BREACHED: the limit is absolute. Mend the cause, or change the threshold on purpose, in "
-    "this change, for everyone to see.",
+    Outcome.BREACHED: "BREACHED: the limit is absolute. Mend the cause, or change the threshold on purpose, "
+    "in this change, for everyone to see.",
     Outcome.NOT_MEASURED: "NOT MEASURED: the note says why. Run longer days or more of them for a percentile "
     "that the sample can't carry; leave out a threshold on what these runs can't have.",
-    Outcome.REGRESSED: "REGRESSED: look at that metric's parts in both sides' report.html. A slowdown that is "
-    "meant needs a threshold that allows it.",
+    Outcome.REGRESSED: "REGRESSED: look at that metric's parts in both sides' report.html. A slowdown that "
+    "is meant needs a threshold that allows it.",
     Outcome.NOT_DECIDABLE: "NOT DECIDABLE: neither good nor bad. Measure again with --replicates; the note "
     "says how many.",
 }

@@ -10,6 +10,7 @@ from bench.cli import main
 from bench.compare.comparison import DETECT
 from bench.exit_codes import ExitCode, describe
 from bench.gate.configuration import load_thresholds
+from bench.gate.documents import gate_markdown
 from bench.gate.evaluate import GateReport, Outcome, run_gate
 from bench.gate.threshold import known_metrics, parse_threshold
 from bench.metrics import measure
