@@ -117,6 +117,14 @@ def test_axe_finds_no_serious_fault(
     assert faults == []
 
 
+def test_no_table_is_cut_off_on_a_phone(browser: Browser, report: Path) -> None:
+    it = opened(browser, report, PHONE)
+    wide = "e => e.scrollWidth > e.clientWidth + 1"
+    frames = it.page.locator(".scroll:visible").all()
+    assert len(frames) > 8
+    assert [frame.get_attribute("aria-label") for frame in frames if frame.evaluate(wide)] == []
+
+
 def test_the_time_axis_switches_between_log_and_linear(desktop: Opened) -> None:
     plot = desktop.plot("availability")
     shown = plot.locator("svg.drawing:visible")
