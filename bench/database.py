@@ -8,9 +8,7 @@ from contextlib import contextmanager
 
 import duckdb
 
-MEMORY_LIMIT = (
-    "1500MB"  # of DuckDB alone: with the interpreter and what it reads out, a process stays below 2 GB
-)
+MEMORY_LIMIT = "1500MB"  # of DuckDB alone: a process with it, and with what it reads out, stays below 2 GB
 
 
 @contextmanager
