@@ -22,7 +22,7 @@ from tests.unit.synthetic_result import INFERENCE, side, synthetic_result, write
 (METRIC,) = [
     MetricComparison("stage", "a stage", definition, 0.01, 0.01, 0, 0, Verdict.NOT_MEASURED)
     for definition in DEFINITIONS
-    if "stage" in definition.placeholders
+    if definition.pattern == "{arm}.stage.{consumer}.{part}.p50_seconds"
 ]
 SPREAD = 0.04  # of the logarithms of replicates of the same code
 

@@ -13,7 +13,7 @@ import pytest
 
 from bench.ledger_query import open_ledger
 from bench.resources.relation import resources_path, seal_resources
-from bench.resources.section import NOT_COUNTED, resources_section
+from bench.resources.section import NONE_COUNTED, NOT_COUNTED, resources_section
 from bench.resources.spark_events import TaskTotals, task_totals
 from bench.results import compute_result
 from signals.counters import (
@@ -153,7 +153,7 @@ def test_figures_per_image(tmp_path: Path) -> None:
     assert section["s3_requests_per_image"] == pytest.approx(81 / 40)
     assert section["bytes_stored_per_signal"] == pytest.approx(7800 / 78)
     assert section["kafka_messages_per_image"] is None
-    assert section["reasons"]["kafka_messages_per_image"] == NOT_COUNTED
+    assert section["reasons"]["kafka_messages_per_image"] == NONE_COUNTED
 
 
 def test_a_run_without_counts_has_reasons_and_no_zeros(tmp_path: Path) -> None:
