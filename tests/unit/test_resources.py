@@ -13,7 +13,7 @@ import pytest
 
 from bench.ledger_query import open_ledger
 from bench.resources.relation import resources_path, seal_resources
-from bench.resources.section import NONE_COUNTED, NOT_COUNTED, resources_section
+from bench.resources.section import NONE_COUNTED, resources_section
 from bench.resources.spark_events import TaskTotals, task_totals
 from bench.results import compute_result
 from signals.counters import (
