@@ -19,6 +19,7 @@ MEANINGS = {
     "decode": "from bytes to pixels",
     "batch_wait": "until its batch was full or due, and a device was free",
     "inference": "the model runs on its batch",
+    "job_wait": "until the other images of its job were done",
     "encode": "from values to records",
     "write": "records are stored",
     "wait_for_pool": "its own outputs are written, the pool is still busy with others",

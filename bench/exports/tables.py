@@ -22,6 +22,7 @@ Rows = Sequence[Mapping[str, Any]]
 def tables(run_dir: Path, result: Mapping[str, Any]) -> Iterator[tuple[str, Rows]]:
     """(name, rows) of each table; the rows of a query as it gives them."""
     yield "metrics", list(metric_rows(result))
+    yield "cost", list(cost_rows(result))
     with open_ledger(run_dir, with_parts=True) as ledger:
         for name in FIGURE_QUERIES:
             yield name, ledger.rows(name)
@@ -43,6 +44,15 @@ def metric_rows(result: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
                 "query": metric.definition.query,
                 "place": metric.where,
             }
+
+
+def cost_rows(result: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """One row per arm and priced line, over the whole run: quantity, price and cost."""
+    for arm, content in result["arms"].items():
+        for line in content["cost"]["lines"]:
+            facts = {name: value for name, value in line.items() if not isinstance(value, dict)}
+            prices = {"unit_price_usd": line["price"]["unit_price_usd"], "cost_usd": line["cost"]["cost_usd"]}
+            yield {"arm": arm, "price_book": content["cost"]["price_book"], **facts, **prices}
 
 
 def write_csv(rows: Iterable[Mapping[str, Any]], path: Path) -> Path:

@@ -19,13 +19,15 @@ from bench.compare.sides import StoredRun
 from bench.exports.benchmark_files import github_action_benchmark, otava_csv
 from bench.exports.escape import csv_cell, markdown_text
 from bench.exports.formats import FORMATS, export
-from bench.exports.tables import metric_rows, write_csv
+from bench.exports.tables import cost_rows, metric_rows, write_csv
 from bench.image_names import FILE, SCHEMA
 from bench.metrics import Direction, measure
 from bench.results import compute_result, write_result
 from bench.schema import result_schema
 from tests.unit.synthetic_result import INFERENCE, synthetic_result, write_run
 from tests.unit.synthetic_run import SyntheticRun, complete_run, signature
+from tests.unit.test_resources import count
+from tests.unit.test_run_cost import count_both
 
 HOSTILE = (
     "<img src=x onerror=alert(1)>.jpg",
@@ -150,7 +152,7 @@ def test_otava_csv_has_a_time_column_and_a_row_per_run() -> None:
     assert rows[0][header.index("kappa.gpu_hours")] == ""  # not measured is no 0
 
 
-def test_tables_hold_what_the_result_says(exported: Path, run_dir: Path) -> None:
+def test_tables_hold_what_the_result_says(exported: Path, run_dir: Path, tmp_path: Path) -> None:
     result = compute_result(run_dir)
     stored = pq.read_table(exported / "metrics.parquet").to_pylist()
     assert {row["metric"] for row in stored} == {metric.id for metric in measure(result)}
@@ -160,6 +162,9 @@ def test_tables_hold_what_the_result_says(exported: Path, run_dir: Path) -> None
     values = {r["metric"]: r["value"] for r in rows if not r["replicate"]}
     assert float(values["kappa.online.p50_seconds"]) == pytest.approx(0.04)
     assert values["kappa.gpu_hours"] == ""
+    costs = list(cost_rows(compute_result(count_both(count(complete_run(tmp_path / "run-2").write())))))
+    assert all(row["cost_usd"] == row["quantity"] * row["unit_price_usd"] for row in costs)
+    assert {row["arm"] for row in costs} == {"lambda", "kappa"}
     latency = duckdb.sql(
         f"select seconds from '{exported}/latency.parquet' "
         "where arm = 'kappa' and consumer = 'online' and statistic = 'p50' and replicate is null"
