@@ -97,8 +97,7 @@ class PostgresServer:
             return binaries
         if self._private is None:
             self._private = PrivateDir(self._account.uid)
-        shutil.copytree(binaries.parent, self._private.path / "pginstall", symlinks=True)
-        return self._private.path / "pginstall" / "bin"
+        return copy_server(binaries, self._private.path)
 
     def _initialise(self, binaries: Path) -> None:
         data = self._home / "data"
@@ -135,6 +134,19 @@ class PostgresServer:
         for name, value in _SETTINGS.items():
             argv += ["-c", f"{name}={value}"]
         return self._group.start("postgres", argv, user=self._account.name, cwd=self._home / "data")
+
+
+def copy_server(binaries: Path, folder: Path) -> Path:
+    """Copy the server that has these ``binaries`` below ``folder``; returns the folder of its binaries there.
+
+    They look for the libraries of the wheel where an installation has them: beside their package.
+    """
+    package = binaries.parents[1]
+    shutil.copytree(package / "pginstall", folder / package.name / "pginstall", symlinks=True)
+    libraries = package.with_name(f"{package.name}.libs")
+    if libraries.is_dir():  # only a wheel for Linux has them apart
+        shutil.copytree(libraries, folder / libraries.name, symlinks=True)
+    return folder / package.name / "pginstall" / "bin"
 
 
 def check_postgres(dsn: str) -> None:
