@@ -139,9 +139,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         stderr.print("interrupted", style="bold")
         sys.exit(ExitCode.INTERRUPTED)
     except LkbenchError as error:
-        stderr.print(f"error: {error}", style="bold", highlight=False, markup=False)
+        stderr.print(f"error: {error}", style="bold", highlight=False, markup=False, soft_wrap=True)
         sys.exit(error.exit_code)
     except OSError as error:
-        stderr.print(f"error: {error}", style="bold", highlight=False, markup=False)
+        stderr.print(f"error: {error}", style="bold", highlight=False, markup=False, soft_wrap=True)
         full = error.errno == errno.ENOSPC
         sys.exit(ExitCode.MISSING_REQUIREMENT if full else ExitCode.TOOL_ERROR)

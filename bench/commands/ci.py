@@ -77,7 +77,7 @@ def ci(
     stderr = Console(stderr=True)
 
     def say(text: str) -> None:
-        stderr.print(text, highlight=False, markup=False)
+        stderr.print(text, highlight=False, markup=False, soft_wrap=True)
 
     repository = Path.cwd()
     commits = {BASE: find_commit(repository, base), HEAD: find_commit(repository, head)}

@@ -46,8 +46,8 @@ def show_run(run_dir: Path, stderr: Console, *, as_json: bool = False) -> None:
             results_console().print(point.load()(result))
     for point in sorted(entry_points(group="lkbench.reports"), key=lambda p: p.name):
         write: Callable[[Path], Path] = point.load()
-        stderr.print(f"{point.name} report: {write(run_dir)}", highlight=False, markup=False)
-    stderr.print(f"run folder: {run_dir}", highlight=False, markup=False)
+        stderr.print(f"{point.name} report: {write(run_dir)}", highlight=False, markup=False, soft_wrap=True)
+    stderr.print(f"run folder: {run_dir}", highlight=False, markup=False, soft_wrap=True)
 
 
 def _how_it_ended(run_dir: Path) -> str:
