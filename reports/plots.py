@@ -127,7 +127,8 @@ def backlog_plot(rows: Rows, arms: Sequence[str]) -> Plot | None:
                 series.append(Series(f"{arm}, {consumer}", arms.index(arm), dash, x, y))
     if not series:
         return None
-    count = linear_scale("count", max(1.0, *(value for s in series for value in s.y)))
+    highest = max(1.0, *(value for s in series for value in s.y))
+    count = linear_scale("count", 1.05 * highest)  # a plateau is seen as one
     time = linear_scale("seconds", max(row["end_seconds"] for row in rows))
     return Plot(
         id="backlog",
