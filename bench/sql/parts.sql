@@ -43,7 +43,8 @@ WITH endings AS (
     WHERE w.consumer <> 'batch' AND t.path <> 'nightly' AND t.stage = 'publish' AND t.start_ns <= w.available_ns
 )
 SELECT wait, trail, attempt, end_ns - scheduled_ns AS last_ns,
-    consumer = 'batch' AS at_night, event_id, galaxy, image_signature, scheduled_ns, whole_ns
+    consumer = 'batch' AS at_night, event_id, scheduled_ns, whole_ns,
+    if(at_night, galaxy, NULL) AS galaxy, if(at_night, image_signature, NULL) AS image_signature
 FROM (
     SELECT wait, arg_min(trail, end_ns) AS trail, arg_min(attempt, end_ns) AS attempt, min(end_ns) AS end_ns
     FROM endings GROUP BY wait
@@ -63,8 +64,8 @@ WHERE NOT at_night AND path <> 'nightly' AND end_ns - scheduled_ns <= last_ns;
 -- Attempts that failed before the one that ended the wait: where they ended.
 CREATE TEMP VIEW earlier_attempts AS
 WITH repeated AS (
-    SELECT wait, arm, replicate, e.galaxy, e.image_signature, e.event_id, e.scheduled_ns, at_night, attempt
-    FROM ending_trails e JOIN waits USING (wait) WHERE attempt > 1
+    SELECT wait, arm, replicate, w.galaxy, w.image_signature, w.event_id, w.scheduled_ns, at_night, attempt
+    FROM ending_trails e JOIN waits w USING (wait) WHERE attempt > 1
 )
 SELECT wait, max(s.end_ns) - any_value(scheduled_ns) AS end_ns
 FROM repeated r JOIN image_stages s USING (arm, replicate, galaxy, image_signature)
@@ -151,36 +152,46 @@ SELECT wait, w.whole_ns, 6,
     w.whole_ns, w.whole_ns
 FROM waits w LEFT JOIN ending_trails USING (wait);
 
--- Each span with the time that was left for it (ns), and the time that nothing filled before it (gap_ns).
--- is_broken: a stage that does not begin at the very instant at which the one before ended.
-CREATE TEMP TABLE wait_pieces AS
-SELECT wait, phase, part,
-    greatest(0, end_ns - greatest(start_ns, reached_ns)) AS ns,
-    greatest(0, start_ns - reached_ns) AS gap_ns,
-    phase = 4 AND before_phase = 4 AND start_ns <> before_ns AS is_broken
-FROM (
-    SELECT wait, phase, part, start_ns, end_ns,
-        coalesce(max(end_ns) OVER before, 0) AS reached_ns,
-        lag(end_ns) OVER before AS before_ns, lag(phase) OVER before AS before_phase
-    FROM (
-        -- A row that ends before it starts is counted by the validity rules; here it is a moment.
-        SELECT wait, phase::UTINYINT AS phase, part,
-            greatest(0, least(start_ns, whole_ns)) AS start_ns,
-            greatest(0, least(greatest(start_ns, end_ns), whole_ns)) AS end_ns
-        FROM wait_spans
-    )
-    WINDOW before AS (
-        PARTITION BY wait ORDER BY phase, start_ns, end_ns ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
-    )
+-- One byte in place of a text, in the many rows that are sorted and added up.
+CREATE TYPE wait_part AS ENUM (
+    SELECT part FROM waited_steps
+    UNION SELECT unnest([
+        'generator', 'wait_for_midnight', 'night_start', 'earlier_attempts', 'queue', 'lookup', 'fetch', 'decode',
+        'batch_wait', 'inference', 'job_wait', 'encode', 'write', 'publish', 'wait_for_pool', 'read', 'notice',
+        'between_steps', 'unrecorded'
+    ])
 );
 
--- The parts: (wait, part, ns), one row per part that took any time.
+-- The parts: (wait, part, ns), one row per part that took any time. Of each span what was left for it (ns), and before
+-- it what nothing filled (gap_ns). broken: stages that do not begin at the very instant at which the one before ended.
 CREATE TEMP TABLE wait_parts AS
-SELECT wait, part, sum(ns)::BIGINT AS ns
+WITH pieces AS (
+    SELECT wait, phase, part,
+        greatest(0, end_ns - greatest(start_ns, reached_ns)) AS ns,
+        greatest(0, start_ns - reached_ns) AS gap_ns,
+        phase = 4 AND before_phase = 4 AND start_ns <> before_ns AS is_broken
+    FROM (
+        SELECT wait, phase, part, start_ns, end_ns,
+            coalesce(max(end_ns) OVER before, 0) AS reached_ns,
+            lag(end_ns) OVER before AS before_ns, lag(phase) OVER before AS before_phase
+        FROM (
+            -- A row that ends before it starts is counted by the validity rules; here it is a moment.
+            SELECT wait, phase::UTINYINT AS phase, part::wait_part AS part,
+                greatest(0, least(start_ns, whole_ns)) AS start_ns,
+                greatest(0, least(greatest(start_ns, end_ns), whole_ns)) AS end_ns
+            FROM wait_spans
+        )
+        WINDOW before AS (
+            PARTITION BY wait ORDER BY phase, start_ns, end_ns ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+        )
+    )
+)
+SELECT wait, part, sum(ns)::BIGINT AS ns, count(*) FILTER (is_broken) AS broken
 FROM (
-    SELECT wait, part, ns FROM wait_pieces WHERE ns > 0
+    SELECT wait, part, ns, is_broken FROM pieces WHERE ns > 0 OR is_broken
     UNION ALL
-    SELECT wait, CASE phase WHEN 4 THEN 'unrecorded' WHEN 6 THEN part ELSE 'between_steps' END, gap_ns
-    FROM wait_pieces WHERE gap_ns > 0
+    SELECT wait, CASE phase WHEN 4 THEN 'unrecorded'::wait_part WHEN 6 THEN part ELSE 'between_steps' END, gap_ns,
+        FALSE
+    FROM pieces WHERE gap_ns > 0
 )
 GROUP BY ALL;

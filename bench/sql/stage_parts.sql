@@ -17,6 +17,7 @@ sizes AS (
 rows AS (
     SELECT arm, replicate, consumer, part, ns, FALSE AS is_total
     FROM wait_parts JOIN counted USING (wait)
+    WHERE ns > 0
     UNION ALL
     SELECT arm, replicate, consumer, 'whole', whole_ns, TRUE FROM counted
     UNION ALL

@@ -29,7 +29,7 @@ def parts_of(run_dir: Path) -> dict[tuple[str, int], Parts]:
     """Seconds of each part by (consumer, event_id)."""
     found: dict[tuple[str, int], Parts] = defaultdict(dict)
     with open_ledger(run_dir, with_parts=True) as ledger:
-        for row in ledger.execute("SELECT * FROM wait_parts JOIN waits USING (wait)"):
+        for row in ledger.execute("SELECT * FROM wait_parts JOIN waits USING (wait) WHERE ns > 0"):
             found[row["consumer"], row["event_id"]][row["part"]] = row["ns"] / 1e9
     return found
 
