@@ -75,14 +75,24 @@ class ModelConfig:
 @dataclass(frozen=True, slots=True)
 class InferenceConfig:
     """Devices per pool and how requests are batched on them. With an ``endpoint``, Lambda's online path uses
-    that inference service; the other pools still run here."""
+    that inference service, or those, each PinLater worker one of them; the other pools still run here."""
 
-    endpoint: str = ""  # host:port
+    endpoint: str = ""  # host:port, several separated by commas
     token: str = ""
     device: Literal["cpu", "cuda"] = "cpu"
     workers: int = field(default_factory=lambda: min(2, os.cpu_count() or 1))
     max_batch: int = 8
     max_batch_wait_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class ServicesConfig:
+    """How many of a server the harness starts, where it starts it at all. By default as few as will do; with
+    more, one machine has the layout of a cluster."""
+
+    kafka_brokers: int = 1
+    spark_workers: int = 0  # of a standalone cluster, one core each; 0: Spark runs inside its application
+    inference_services: int = 0  # that share the [inference] workers; 0: the arm that needs it starts one
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +107,7 @@ class HarnessConfig:
     spark: SparkConfig = field(default_factory=SparkConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     inference: InferenceConfig = field(default_factory=InferenceConfig)
+    services: ServicesConfig = field(default_factory=ServicesConfig)
 
     @classmethod
     def load(cls, path: Path | None = None) -> HarnessConfig:
@@ -196,6 +207,7 @@ def _validate(config: HarnessConfig, file: str) -> None:
         )
     for section, external in (("gss", config.gss), ("inference", config.inference)):
         _validate_rpc(external, f"{file}: [{section}]")
+    _validate_services(config, f"{file}: [services]")
     inference = config.inference
     for key in ("workers", "max_batch"):
         if getattr(inference, key) < 1:
@@ -204,12 +216,30 @@ def _validate(config: HarnessConfig, file: str) -> None:
         raise ConfigurationError(f"{file}: [inference] max_batch_wait_seconds must not be negative")
 
 
+def _validate_services(config: HarnessConfig, where: str) -> None:
+    services, least = config.services, ServicesConfig()
+    for counted in fields(services):
+        if getattr(services, counted.name) < getattr(least, counted.name):
+            raise ConfigurationError(f"{where} {counted.name} must be at least {counted.default}")
+    external = {
+        "kafka_brokers": config.kafka.bootstrap,
+        "spark_workers": config.spark.master,
+        "inference_services": config.inference.endpoint,
+    }
+    for name, address in external.items():
+        if address and getattr(services, name) != getattr(least, name):
+            raise ConfigurationError(f"{where} {name} is of what the harness starts, but {address} is named")
+
+
 def _validate_rpc(external: GssConfig | InferenceConfig, where: str) -> None:
     if bool(external.endpoint) != bool(external.token):
         raise ConfigurationError(f"{where} an external server needs both, endpoint and token")
-    host, _, port = external.endpoint.rpartition(":")
-    if external.endpoint and not (host and port.isdecimal() and 0 < int(port) < 65536):
-        raise ConfigurationError(f"{where} endpoint must be host:port, not {external.endpoint!r}")
+    for address in external.endpoint.split(",") if external.endpoint else ():
+        host, _, port = address.rpartition(":")
+        if not (host and port.isdecimal() and 0 < int(port) < 65536):
+            raise ConfigurationError(f"{where} endpoint must be host:port, not {address!r}")
+    if isinstance(external, GssConfig) and "," in external.endpoint:
+        raise ConfigurationError(f"{where} there is one GSS: it owns the store")
 
 
 def _is_postgres_uri(dsn: str) -> bool:

@@ -99,7 +99,8 @@ class LambdaArm:
         self._stack.callback(group.stop)
         starting = []
         if context.inference.is_up:
-            self._stack.enter_context(hold_external_service(context, self._ledger))
+            for index in range(1 + len(context.more_inference)):
+                self._stack.enter_context(hold_external_service(context.for_worker(index), self._ledger))
         else:
             service = self._start_process("inference_service", "inference_service", 0)
             starting.append((service, inference_address_file(context.arm_dir)))

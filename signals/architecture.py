@@ -155,6 +155,7 @@ class RunContext:
     inference: RpcEndpoint  # the online path's service; one that is not up is started by the arm that uses it
     day_seconds: float  # length of a compressed day
     model_dir: Path  # folder of the model and its manifest
+    more_inference: tuple[RpcEndpoint, ...] = ()  # services that share the online path's work with the first
     kafka_options: dict[str, str] = field(default_factory=dict)  # more librdkafka options
     spark_master: str = "local[2]"
     spark_conf: dict[str, str] = field(default_factory=dict)
@@ -173,6 +174,11 @@ class RunContext:
         """librdkafka settings that every client of this run starts from. A new dict at every call."""
         # librdkafka logs to stderr by itself, which in the driver is the user's: errors only.
         return {"bootstrap.servers": self.kafka_bootstrap, "log_level": 3, **self.kafka_options}
+
+    def for_worker(self, index: int) -> RunContext:
+        """The same, with one inference service: the share of the online worker called ``index``."""
+        services = (self.inference, *self.more_inference)
+        return dataclasses.replace(self, inference=services[index % len(services)], more_inference=())
 
     @property
     def media_topic(self) -> str:
@@ -224,6 +230,7 @@ class RunContext:
         raw["s3"] = S3Endpoint(**raw["s3"])
         for name in ("gss", "inference"):
             raw[name] = RpcEndpoint(**raw[name])
+        raw["more_inference"] = tuple(RpcEndpoint(**service) for service in raw["more_inference"])
         for name in ("run_dir", "arm_dir", "model_dir"):
             raw[name] = Path(raw[name])
         return cls(**raw)

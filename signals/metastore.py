@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import shlex
+from collections.abc import Mapping
 from pathlib import Path
 from xml.sax.saxutils import escape
 
@@ -19,6 +21,8 @@ CONNECT_TIMEOUT_SECONDS = 10
 SHUFFLE_PARTITIONS = 8  # Spark's 200 is meant for clusters; spark_conf overrides it
 
 _JDO = "javax.jdo.option"
+_SECRET = re.compile(r"secret|password|token|access[.]?key", re.IGNORECASE)  # what Spark itself masks in logs
+_SUBMIT_ARGS = "PYSPARK_SUBMIT_ARGS"
 _PARTITION_NAME = re.compile(r"galaxy=([a-z0-9_]+)/day=(\d+)", re.ASCII)
 
 _PARTITIONS_SQL = """
@@ -34,15 +38,19 @@ WHERE db."NAME" = %s AND tbl."TBL_NAME" = %s
 def spark_conf(context: RunContext) -> dict[str, str]:
     """Spark's settings for Hive support with this run's metastore, bound to loopback.
 
-    The metastore's password goes to a ``hive-site.xml`` in the arm's folder, readable by the owner only,
-    because settings appear on the JVM's command line. ``context.spark_conf`` wins where both set something.
-    Raises ConfigurationError for a metastore that JDBC can't reach.
+    Secrets go to files in the arm's folder, readable by the owner only, because settings appear on the JVM's
+    command line: the metastore's password to a ``hive-site.xml``, what ``context.spark_conf`` holds to a
+    properties file that this process's environment names to Spark. ``context.spark_conf`` wins where both set
+    something. Raises ConfigurationError for a metastore that JDBC can't reach.
     """
     dsn = conninfo_to_dict(context.metastore_dsn)
     host, port = str(dsn.get("host") or "127.0.0.1"), str(dsn.get("port") or "5432")
     if host.startswith("/"):
         raise ConfigurationError("the metastore's DSN names a Unix socket; Spark needs a host and a port")
     conf_dir = _write_hive_site(context.arm_dir / "hive-conf", str(dsn.get("password") or ""))
+    own = {name: value for name, value in context.spark_conf.items() if not _SECRET.search(name)}
+    if len(own) < len(context.spark_conf):
+        _name_secrets(conf_dir, {n: v for n, v in context.spark_conf.items() if n not in own})
     spark_event_dir(context).mkdir(parents=True, exist_ok=True)  # Spark refuses to make it
     return {
         "spark.ui.enabled": "false",
@@ -68,7 +76,7 @@ def spark_conf(context: RunContext) -> dict[str, str]:
         "spark.hadoop.datanucleus.schema.autoCreateColumns": "true",
         "spark.hadoop.datanucleus.schema.autoCreateConstraints": "false",
         "spark.hadoop.hive.metastore.schema.verification": "false",
-        **context.spark_conf,
+        **own,
         # What the user adds to these two comes on top.
         "spark.jars": _joined(",", context.jdbc_jar, context.spark_conf.get("spark.jars")),
         "spark.driver.extraClassPath": _joined(
@@ -88,19 +96,33 @@ def _joined(separator: str, *parts: str | None) -> str:
 
 
 def _write_hive_site(folder: Path, password: str) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    target = folder / "hive-site.xml"
-    partial = folder / f".hive-site.{os.getpid()}.xml"  # several of the arm's processes may write it
+    text = (
+        "<configuration>\n"
+        f"  <property><name>{_JDO}.ConnectionPassword</name><value>{escape(password)}</value></property>\n"
+        "</configuration>\n"
+    )
+    _write_private(folder / "hive-site.xml", text)
+    return folder
+
+
+def _name_secrets(folder: Path, settings: Mapping[str, str]) -> None:
+    """Have the JVM that PySpark starts read ``settings`` from a file, beside the user's own defaults."""
+    lines = [f"{name}={value}\n".replace("\\", "\\\\") for name, value in settings.items()]
+    path = _write_private(folder / "spark-secrets.properties", "".join(lines))
+    named = f"--properties-file {shlex.quote(str(path))} --load-spark-defaults "
+    given = os.environ.get(_SUBMIT_ARGS, "pyspark-shell")
+    if not given.startswith(named):
+        os.environ[_SUBMIT_ARGS] = named + given
+
+
+def _write_private(target: Path, text: str) -> Path:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(f".{target.name}.{os.getpid()}")  # several of the arm's processes may write it
     fd = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(fd, "w", encoding="utf-8") as file:
-        file.write(
-            "<configuration>\n"
-            f"  <property><name>{_JDO}.ConnectionPassword</name>"
-            f"<value>{escape(password)}</value></property>\n"
-            "</configuration>\n"
-        )
+        file.write(text)
     partial.replace(target)
-    return folder
+    return target
 
 
 class MetastoreReader:

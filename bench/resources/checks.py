@@ -27,7 +27,7 @@ GROUP BY resource
 _CHILDREN_SQL = """
 SELECT coalesce(sum(value), 0) AS value FROM resources r
 WHERE arm = $arm AND replicate = $replicate AND resource = 'cpu' AND pid <> recorder_pid
-  AND kind NOT IN ('kafka', 's3proxy', 'postgres')
+  AND kind NOT IN ('kafka', 's3proxy', 'postgres', 'spark_master', 'spark_worker', 'inference')
   AND recorder_pid IN (SELECT pid FROM resources WHERE arm = $arm AND kind = 'driver')
 """
 _ALL_CPU_SQL = """

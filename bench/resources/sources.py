@@ -105,7 +105,8 @@ class Sources:
         folders = list((self._services_dir / "kafka").glob(f"log-*/{self._prefix}*"))
         if not folders and not (self._services_dir / "kafka").is_dir():
             raise FileNotFoundError("the broker is not the harness's own")
-        segments = [path for folder in folders for path in folder.glob("*.log")]
+        one_replica = {folder.name: folder for folder in folders}  # of each partition
+        segments = [path for folder in one_replica.values() for path in folder.glob("*.log")]
         return {"bytes": sum(path.stat().st_size for path in segments)}
 
     def _postgres(self) -> Reading:

@@ -1,7 +1,8 @@
-"""Starts an inference service that belongs to no run, for runs to use as an external one."""
+"""Starts inference services that belong to no run, for runs to use as external ones."""
 
 from __future__ import annotations
 
+import secrets
 import sys
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -18,27 +19,35 @@ NAME = "inference"
 
 
 def start_inference(
-    group: ProcessGroup, folder: Path, model_dir: Path, config: InferenceConfig, token: str
-) -> RpcEndpoint:
-    """Start the service with a warm model. It is started again, at the same port, when it dies.
+    group: ProcessGroup, folder: Path, model_dir: Path, config: InferenceConfig, services: int = 1
+) -> tuple[RpcEndpoint, ...]:
+    """Start ``services`` of them with a warm model, which share the workers of ``config``, at least one each.
+    Each is started again, at the same port, when it dies.
 
-    Raises ServiceError, naming its log, when it does not come up, and MissingRequirement.
+    Raises ServiceError, naming its log, when one does not come up, and MissingRequirement.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    ready_file = folder / "inference.ready"
-    options: dict[str, object] = {
-        "model": model_dir,
-        "device": config.device,
-        "workers": config.workers,
-        "max-batch": config.max_batch,
-        "max-batch-wait-seconds": config.max_batch_wait_seconds,
-        "ready-file": ready_file,
-        "token-file": write_secret(folder / "inference.token", token),
-    }
-    argv = [sys.executable, "-m", _module()]
-    for name, value in options.items():
-        argv += [f"--{name}", str(value)]
-    return started_endpoint(group, group.start(NAME, argv, restart=True), ready_file, token)
+    token = secrets.token_hex(16)
+    token_file = write_secret(folder / "inference.token", token)
+    workers = max(1, config.workers // services)
+    starting = []
+    for number in range(services):
+        ready_file = folder / f"inference-{number}.ready"
+        options: dict[str, object] = {
+            "model": model_dir,
+            "device": config.device,
+            "workers": workers,
+            "first-device": number * workers,
+            "max-batch": config.max_batch,
+            "max-batch-wait-seconds": config.max_batch_wait_seconds,
+            "ready-file": ready_file,
+            "token-file": token_file,
+        }
+        argv = [sys.executable, "-m", _module()]
+        for name, value in options.items():
+            argv += [f"--{name}", str(value)]
+        starting.append((group.start(f"{NAME}-{number}", argv, restart=True), ready_file))
+    return tuple(started_endpoint(group, child, ready_file, token) for child, ready_file in starting)
 
 
 def _module() -> str:

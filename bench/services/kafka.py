@@ -1,4 +1,4 @@
-"""Apache Kafka as a child process: one KRaft node on loopback."""
+"""Apache Kafka as child processes: one KRaft node on loopback, or a cluster of several."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ _LOGBACK = Path(__file__).parent / "logback.xml"
 # metadata log every half a second for followers that do not exist.
 _PROPERTIES = """\
 process.roles=broker,controller
-node.id=1
-controller.quorum.voters=1@{host}:{controller_port}
+node.id={node}
+controller.quorum.voters={voters}
 controller.listener.names=CONTROLLER
 listeners=PLAINTEXT://{host}:{broker_port},CONTROLLER://{host}:{controller_port}
 advertised.listeners=PLAINTEXT://{host}:{broker_port}
@@ -35,15 +35,15 @@ inter.broker.listener.name=PLAINTEXT
 log.dirs={log_dir}
 auto.create.topics.enable=false
 num.partitions=1
-default.replication.factor=1
-min.insync.replicas=1
+default.replication.factor={replicas}
+min.insync.replicas={in_sync}
 offsets.topic.num.partitions=8
-offsets.topic.replication.factor=1
+offsets.topic.replication.factor={replicas}
 transaction.state.log.num.partitions=4
-transaction.state.log.replication.factor=1
-transaction.state.log.min.isr=1
-share.coordinator.state.topic.replication.factor=1
-share.coordinator.state.topic.min.isr=1
+transaction.state.log.replication.factor={replicas}
+transaction.state.log.min.isr={in_sync}
+share.coordinator.state.topic.replication.factor={replicas}
+share.coordinator.state.topic.min.isr={in_sync}
 group.initial.rebalance.delay.ms=0
 group.min.session.timeout.ms=1000
 log.cleaner.dedupe.buffer.size=8388608
@@ -55,46 +55,64 @@ metadata.max.idle.interval.ms=0
 
 
 class KafkaServer:
-    """One broker with its data in ``folder``."""
+    """Brokers with their data in ``folder``; each is a controller, too. From three on, every message is kept
+    by three of them, and is acknowledged when two have it."""
 
-    def __init__(self, group: ProcessGroup, folder: Path) -> None:
-        self._group, self._folder = group, folder
-        self._child: Child | None = None
+    def __init__(self, group: ProcessGroup, folder: Path, brokers: int = 1) -> None:
+        self._group, self._folder, self._brokers = group, folder, brokers
+        self._children: list[Child] = []
 
     def start(self) -> str:
         """Format, start and check. Returns the bootstrap address. Raises ServiceError, MissingRequirement."""
         self._folder.mkdir(parents=True, exist_ok=True)
-        self._child, (port, _) = start_on_free_ports(
-            self._group,
-            2,
-            self._launch,
-            lambda ports: check_kafka(f"{LOOPBACK}:{ports[0]}", {}),
-            START_TIMEOUT_SECONDS,
+        _, ports = start_on_free_ports(
+            self._group, 2 * self._brokers, self._launch, self._check, START_TIMEOUT_SECONDS
         )
-        return f"{LOOPBACK}:{port}"
+        return self._bootstrap(ports)
 
     def stop(self) -> None:
-        """Stop the broker."""
-        if self._child is not None:
-            self._group.stop_child(self._child, timeout_seconds=5.0)
+        """Stop the brokers."""
+        for child in self._children:
+            self._group.stop_child(child, timeout_seconds=5.0)
+
+    def _bootstrap(self, ports: list[int]) -> str:
+        return ",".join(f"{LOOPBACK}:{port}" for port in ports[: self._brokers])
+
+    def _check(self, ports: list[int]) -> None:
+        check_kafka(self._bootstrap(ports), {}, self._brokers)
 
     def _launch(self, ports: list[int]) -> Child:
-        properties = self._folder / "server.properties"
-        attempt_dir = self._folder / f"log-{ports[0]}"  # its metadata names the ports
-        properties.write_text(
-            _PROPERTIES.format(
-                host=LOOPBACK, broker_port=ports[0], controller_port=ports[1], log_dir=attempt_dir
-            )
-        )
-        self._format(properties)
-        return self._group.start("kafka", [*_java_command(), "kafka.Kafka", str(properties)])
+        """Start all of them, and return the first."""
+        self.stop()  # what an attempt on other ports has started
+        controllers = list(enumerate(ports[self._brokers :], start=1))
+        cluster_id = _cluster_id()
+        settings = {
+            "host": LOOPBACK,
+            "voters": ",".join(f"{node}@{LOOPBACK}:{port}" for node, port in controllers),
+            "replicas": min(3, self._brokers),
+            "in_sync": min(2, self._brokers - 1) or 1,
+        }
+        files: list[Path] = []
+        for (node, controller_port), port in zip(controllers, ports, strict=False):
+            one = self._brokers == 1
+            files.append(self._folder / ("server.properties" if one else f"server-{node}.properties"))
+            log_dir = self._folder / f"log-{port}"  # its metadata names the ports
+            own = {"node": node, "broker_port": port, "controller_port": controller_port, "log_dir": log_dir}
+            files[-1].write_text(_PROPERTIES.format(**settings, **own))
+            self._format(files[-1], cluster_id)
+        names = ["kafka"] if self._brokers == 1 else [f"kafka-{node}" for node, _ in controllers]
+        self._children = [
+            self._group.start(name, [*_java_command(), "kafka.Kafka", str(file)])
+            for name, file in zip(names, files, strict=True)
+        ]
+        return self._children[0]
 
-    def _format(self, properties: Path) -> None:
+    def _format(self, properties: Path, cluster_id: str) -> None:
         tool = [
             *_java_command(),
             "kafka.tools.StorageTool",
             "format",
-            f"--cluster-id={_cluster_id()}",
+            f"--cluster-id={cluster_id}",
             "-c",
             str(properties),
         ]
@@ -105,8 +123,9 @@ class KafkaServer:
             raise ServiceError(f"kafka: its storage can't be formatted; the log is {log}\n{done.stderr}")
 
 
-def check_kafka(bootstrap: str, options: Mapping[str, str]) -> None:
-    """Ask for the cluster's metadata. Raises ServiceError if nothing answers at ``bootstrap``."""
+def check_kafka(bootstrap: str, options: Mapping[str, str], brokers: int = 1) -> None:
+    """Ask for the cluster's metadata. Raises ServiceError if nothing answers at ``bootstrap``, or fewer than
+    ``brokers`` are there."""
     # Without these callbacks librdkafka prints each refused connection to stderr.
     settings = {
         "bootstrap.servers": bootstrap,
@@ -119,8 +138,8 @@ def check_kafka(bootstrap: str, options: Mapping[str, str]) -> None:
         metadata = AdminClient(settings).list_topics(timeout=PROBE_TIMEOUT_SECONDS)
     except KafkaException as error:
         raise ServiceError(f"kafka at {bootstrap} does not answer: {error.args[0].str()}") from error
-    if not metadata.brokers:
-        raise ServiceError(f"kafka at {bootstrap} has no broker")
+    if len(metadata.brokers) < brokers:
+        raise ServiceError(f"kafka at {bootstrap} has {len(metadata.brokers)} of {brokers} brokers")
 
 
 def _cluster_id() -> str:

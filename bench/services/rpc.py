@@ -22,15 +22,15 @@ def started_endpoint(group: ProcessGroup, child: Child, ready_file: Path, token:
     return RpcEndpoint(host, port, token)
 
 
-def external_endpoint(name: str, config: GssConfig | InferenceConfig) -> RpcEndpoint | None:
-    """The server that the configuration names, None if it names none. Raises ServiceError, with ``name``,
+def external_endpoints(name: str, config: GssConfig | InferenceConfig) -> tuple[RpcEndpoint, ...]:
+    """The servers that the configuration names, none if it names none. Raises ServiceError, with ``name``,
     if nothing answers there that knows the token."""
-    if not config.endpoint:
-        return None
-    host, _, port = config.endpoint.rpartition(":")
-    endpoint = RpcEndpoint(host, int(port), config.token)
-    try:
-        check_endpoint(endpoint)
-    except ServiceError as error:
-        raise ServiceError(f"{name} at {config.endpoint}: {error}") from error
-    return endpoint
+    found: list[RpcEndpoint] = []
+    for address in config.endpoint.split(",") if config.endpoint else ():
+        host, _, port = address.rpartition(":")
+        found.append(RpcEndpoint(host, int(port), config.token))
+        try:
+            check_endpoint(found[-1])
+        except ServiceError as error:
+            raise ServiceError(f"{name} at {address}: {error}") from error
+    return tuple(found)

@@ -8,9 +8,18 @@ from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from bench.config import HarnessConfig, KafkaConfig, PostgresConfig, S3Config
+from bench.config import (
+    HarnessConfig,
+    InferenceConfig,
+    KafkaConfig,
+    PostgresConfig,
+    S3Config,
+    ServicesConfig,
+    SparkConfig,
+)
 from bench.services.stack import ServiceStack
 from bench.setup import prepare_servers
+from signals.architecture import RpcEndpoint
 from signals.process import ProcessGroup
 
 
@@ -34,4 +43,14 @@ def shared_servers(
             kafka=KafkaConfig(endpoints.kafka_bootstrap, endpoints.kafka_options),
             s3=S3Config(**asdict(endpoints.s3)),
             postgres=PostgresConfig(endpoints.postgres_dsn),
+            spark=SparkConfig(endpoints.spark_master, endpoints.spark_conf),
+            inference=_named(config.inference, endpoints.inference),
+            services=ServicesConfig(),
         )
+
+
+def _named(config: InferenceConfig, services: tuple[RpcEndpoint, ...]) -> InferenceConfig:
+    if not services:
+        return config
+    addresses = ",".join(service.address for service in services)
+    return replace(config, endpoint=addresses, token=services[0].token)

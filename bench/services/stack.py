@@ -11,15 +11,18 @@ from pathlib import Path
 from types import TracebackType
 
 from bench.config import HarnessConfig, S3Config
+from bench.services.inference import start_inference
 from bench.services.jars import JDBC, KAFKA, S3PROXY, JarSet, jar
 from bench.services.kafka import KafkaServer, check_kafka
 from bench.services.leftovers import remove_objects, remove_queues, remove_stores, remove_topics
 from bench.services.metastore import create_metastore, drop_metastore
 from bench.services.needs import EVERYTHING, OBJECT_STORE
 from bench.services.postgres import PostgresServer, check_postgres, install_pgmq
-from bench.services.rpc import external_endpoint
+from bench.services.rpc import external_endpoints
 from bench.services.s3proxy import S3ProxyServer, check_s3
+from bench.services.spark import SparkServer
 from signals.architecture import RpcEndpoint, S3Endpoint
+from signals.efficientnet import build_model
 from signals.errors import LkbenchError
 from signals.process import ProcessGroup
 
@@ -40,7 +43,7 @@ class Endpoints:
     spark_master: str
     spark_conf: dict[str, str]
     gss: RpcEndpoint | None = None  # None: every replicate starts its own
-    inference: RpcEndpoint | None = None  # None: the arm that needs it starts its own
+    inference: tuple[RpcEndpoint, ...] = ()  # none: the arm that needs it starts its own
 
 
 class ServiceStack:
@@ -60,7 +63,7 @@ class ServiceStack:
     ) -> None:
         self._folder = run_dir / "services"
         self._config, self._group, self._namespace, self._needed = config, group, namespace, needed
-        self._servers: list[KafkaServer | S3ProxyServer | PostgresServer] = []
+        self._servers: list[KafkaServer | S3ProxyServer | PostgresServer | SparkServer] = []
         self._leftovers: dict[str, Callable[[], None]] = {}  # how to remove what was made on external servers
         self._progress: Progress = lambda _: None
 
@@ -72,23 +75,24 @@ class ServiceStack:
         self._progress = progress
         progress("starting " + ", ".join(self._own()) if self._own() else "checking external servers")
         self._folder.mkdir(parents=True, exist_ok=True)
-        gss = external_endpoint("GSS", self._config.gss)
+        gss = next(iter(external_endpoints("GSS", self._config.gss)), None)
         if gss is not None:
             self._leftovers["the stores of GSS"] = lambda: remove_stores(gss, self._namespace)
-        inference = external_endpoint("the inference service", self._config.inference)
-        with ThreadPoolExecutor(3, thread_name_prefix="services") as pool:
+        with ThreadPoolExecutor(5, thread_name_prefix="services") as pool:
             kafka = pool.submit(self._start_kafka)
             s3 = pool.submit(self._start_s3)
             postgres = pool.submit(self._start_postgres)
+            spark = pool.submit(self._start_spark)
+            inference = pool.submit(self._start_inference)
             try:
-                for future in as_completed((kafka, s3, postgres)):
+                for future in as_completed((kafka, s3, postgres, spark, inference)):
                     future.result()
             except BaseException:
                 self._group.stop()  # or the others would be waited for
                 raise
         dsn, metastore_dsn = postgres.result()
         progress("servers are up")
-        cores = min(LOCAL_SPARK_CORES, os.cpu_count() or 1)
+        spark_master, spark_conf = spark.result()
         return Endpoints(
             kafka_bootstrap=kafka.result(),
             kafka_options=dict(self._config.kafka.options),
@@ -96,10 +100,10 @@ class ServiceStack:
             postgres_dsn=dsn,
             metastore_dsn=metastore_dsn,
             jdbc_jar=jar(JDBC, "postgresql"),
-            spark_master=self._config.spark.master or f"local[{cores}]",
-            spark_conf=dict(self._config.spark.conf),
+            spark_master=spark_master,
+            spark_conf=spark_conf,
             gss=gss,
-            inference=inference,
+            inference=inference.result(),
         )
 
     def stop(self) -> None:
@@ -136,7 +140,12 @@ class ServiceStack:
             "S3Proxy": self._config.s3.endpoint or OBJECT_STORE not in self._needed,
             "PostgreSQL": self._config.postgres.dsn,
         }
-        return [name for name, address in external.items() if not address]
+        own = [name for name, address in external.items() if not address]
+        if self._config.services.spark_workers:
+            own.append("Spark")
+        if self._config.services.inference_services:
+            own.append("inference")
+        return own
 
     def _start_kafka(self) -> str:
         external = self._config.kafka
@@ -146,7 +155,7 @@ class ServiceStack:
                 external.bootstrap, external.options, self._namespace
             )
             return external.bootstrap
-        server = KafkaServer(self._group, self._folder / "kafka")
+        server = KafkaServer(self._group, self._folder / "kafka", self._config.services.kafka_brokers)
         self._servers.append(server)
         return server.start()
 
@@ -161,6 +170,25 @@ class ServiceStack:
         server = S3ProxyServer(self._group, self._folder / "s3proxy")
         self._servers.append(server)
         return server.start(bucket=self._namespace.replace("_", "-"))
+
+    def _start_spark(self) -> tuple[str, dict[str, str]]:
+        """Its master, and the settings of an application."""
+        external, workers = self._config.spark, self._config.services.spark_workers
+        if not workers:
+            cores = min(LOCAL_SPARK_CORES, os.cpu_count() or 1)
+            return external.master or f"local[{cores}]", dict(external.conf)
+        server = SparkServer(self._group, self._folder / "spark", workers)
+        self._servers.append(server)
+        master, conf = server.start()
+        return master, {**conf, **external.conf}
+
+    def _start_inference(self) -> tuple[RpcEndpoint, ...]:
+        config, services = self._config.inference, self._config.services.inference_services
+        if not services:
+            return external_endpoints("the inference service", config)
+        path = self._config.model.path
+        model_dir = Path(path) if path else build_model()
+        return start_inference(self._group, self._folder / "inference", model_dir, config, services)
 
     def _start_postgres(self) -> tuple[str, str]:
         dsn = self._config.postgres.dsn

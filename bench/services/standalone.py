@@ -53,8 +53,7 @@ def standalone_stack(
         endpoints = stack.start(progress)
         gss = endpoints.gss or start_gss(rpc_group, folder / "services" / "gss", secrets.token_hex(16))
         inference = endpoints.inference or start_inference(
-            *(rpc_group, folder / "services" / "inference", model_dir),
-            *(config.inference, secrets.token_hex(16)),
+            rpc_group, folder / "services" / "inference", model_dir, config.inference
         )
         endpoints = dataclasses.replace(endpoints, gss=gss, inference=inference)
         yield StandaloneServers(as_toml(endpoints), (group, rpc_group))
@@ -71,8 +70,13 @@ def as_toml(endpoints: Endpoints) -> str:
     lines += [f"{key} = {dumps(getattr(s3, key))}" for key in ("endpoint", "access_key", "secret_key")]
     lines += [f"bucket = {dumps(s3.bucket)}", f"secure = {str(s3.secure).lower()}"]
     lines += [f"region = {dumps(s3.region)}"]
-    for section, rpc in (("gss", endpoints.gss), ("inference", endpoints.inference)):
-        if rpc is not None:
-            lines += [f"[{section}]", f"endpoint = {dumps(rpc.address)}", f"token = {dumps(rpc.token)}"]
+    gss = (endpoints.gss,) if endpoints.gss is not None else ()
+    for section, servers in (("gss", gss), ("inference", endpoints.inference)):
+        if servers:
+            addresses = ",".join(server.address for server in servers)
+            lines += [f"[{section}]", f"endpoint = {dumps(addresses)}", f"token = {dumps(servers[0].token)}"]
+    if endpoints.spark_master.startswith("spark://"):
+        conf = ", ".join(f"{dumps(k)} = {dumps(v)}" for k, v in endpoints.spark_conf.items())
+        lines += ["[spark]", f"master = {dumps(endpoints.spark_master)}", f"conf = {{ {conf} }}"]
     lines += ["[postgres]", f"dsn = {dumps(endpoints.postgres_dsn)}"]
     return "\n".join(lines)

@@ -14,8 +14,14 @@ import psutil
 
 SAMPLE_SECONDS = 0.1
 LOOK_SECONDS = 0.5  # between looks for new processes, which read the state of all there are
-_JAVA = {"kafka.Kafka": "kafka", "org.gaul.s3proxy.Main": "s3proxy"}
-_SPARK = "org.apache.spark.deploy.SparkSubmit"
+_JAVA = {
+    "kafka.Kafka": "kafka",
+    "org.gaul.s3proxy.Main": "s3proxy",
+    "org.apache.spark.deploy.SparkSubmit": "spark",
+    "org.apache.spark.deploy.master.Master": "spark_master",
+    "org.apache.spark.deploy.worker.Worker": "spark_worker",
+    "org.apache.spark.executor.CoarseGrainedExecutorBackend": "spark_executor",
+}
 _BARE_LOOP = ("multiprocessing.spawn", "multiprocessing.resource_tracker")
 
 
@@ -115,8 +121,6 @@ def process_name(cmdline: Sequence[str]) -> str:
     for marker, name in _JAVA.items():
         if marker in cmdline:
             return name
-    if _SPARK in cmdline:
-        return "spark"
     if "-m" in cmdline[:-1]:
         return cmdline[list(cmdline).index("-m") + 1]
     if "postgres" in text:

@@ -27,6 +27,7 @@ from signals.rpc import RpcServer
 @click.option("--token-file", type=click.Path(path_type=Path, exists=True), required=True)
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
 @click.option("--workers", default=2, show_default=True, help="Devices; on CUDA there is one.")
+@click.option("--first-device", default=0, show_default=True, help="Its number; others count on from it.")
 @click.option("--max-batch", default=8, show_default=True)
 @click.option("--max-batch-wait-seconds", default=0.0, show_default=True)
 @click.option("--host", default="127.0.0.1", show_default=True)
@@ -37,6 +38,7 @@ def main(
     token_file: Path,
     device: Literal["cpu", "cuda"],
     workers: int,
+    first_device: int,
     max_batch: int,
     max_batch_wait_seconds: float,
     host: str,
@@ -46,7 +48,7 @@ def main(
     stop = StopSignal()
     token = token_file.read_text("utf-8").strip()
     try:
-        engines = load_engines(model, device=device, workers=workers, max_batch=max_batch)
+        engines = load_engines(model, device=device, workers=workers, max_batch=max_batch, first=first_device)
         handler = InferenceHandler(
             engines, max_batch=max_batch, max_batch_wait_seconds=max_batch_wait_seconds
         )

@@ -161,13 +161,17 @@ def _packed_signal(declaration: SignalDeclaration, value: FloatArray) -> object:
 
 
 def load_engines(
-    model_dir: Path, *, device: Literal["cpu", "cuda"], workers: int, max_batch: int
+    model_dir: Path, *, device: Literal["cpu", "cuda"], workers: int, max_batch: int, first: int = 0
 ) -> list[InferenceEngine]:
-    """Warm engines: one single-threaded session per worker on CPU, one session per process on a GPU."""
+    """Warm engines: one single-threaded session per worker on CPU, one session per process on a GPU.
+
+    ``first`` numbers them where several services share the work; on CUDA it is the device to use.
+    """
     model = Model.load(model_dir)
     # More sessions on one GPU would not make it more than one device.
     count = workers if device == "cpu" else 1
-    engines = [InferenceEngine(model, device=device, threads=1, index=i) for i in range(count)]
+    numbers = range(first, first + count)
+    engines = [InferenceEngine(model, device=device, threads=1, index=number) for number in numbers]
     for engine in engines:
         engine.warm_up(max_batch)
     return engines

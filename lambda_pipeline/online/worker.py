@@ -38,6 +38,7 @@ def fetch_threads(context: RunContext) -> int:
 
 def work(context: RunContext, index: int, stop: StopSignal) -> None:
     """Run the worker until ``stop``."""
+    context = context.for_worker(index)
     with contextlib.ExitStack() as stack:
         ledger = stack.enter_context(Ledger.from_context(context, f"online_worker_{index}"))
         # A job must end well within its claim: what it may wait for is a part of it.

@@ -36,23 +36,20 @@ class CommandLineRun:
 
     def processes(self, *words: str) -> list[psutil.Process]:
         """Living processes of this run whose command line holds every one of ``words``."""
-        return [
-            p
-            for p in processes_mentioning(str(self.run_dir))
-            if all(w in " ".join(p.cmdline()) for w in words)
-        ]
+        return processes_mentioning(str(self.run_dir), *words)
 
     def wait(self, timeout_seconds: float) -> tuple[str, str]:
         """Wait for the end; returns stdout and stderr."""
         return self.popen.communicate(timeout=timeout_seconds)
 
 
-def processes_mentioning(text: str) -> list[psutil.Process]:
-    """Living processes whose command line mentions ``text``."""
+def processes_mentioning(*texts: str) -> list[psutil.Process]:
+    """Living processes whose command line mentions every one of ``texts``."""
     found = []
     for process in psutil.process_iter():
         try:
-            if text in " ".join(process.cmdline()) and process.status() != psutil.STATUS_ZOMBIE:
+            command = " ".join(process.cmdline())
+            if all(text in command for text in texts) and process.status() != psutil.STATUS_ZOMBIE:
                 found.append(process)
         except (psutil.NoSuchProcess, psutil.AccessDenied):
             continue

@@ -47,7 +47,8 @@ def test_a_context_travels_in_a_private_file(tmp_path: Path) -> None:
         postgres_dsn="postgresql://",
         metastore_dsn="postgresql://",
         gss=RpcEndpoint("127.0.0.1", 1, "secret"),
-        inference=RpcEndpoint.to_be_started(),
+        inference=RpcEndpoint("127.0.0.1", 2, "secret"),
+        more_inference=(RpcEndpoint("127.0.0.1", 3, "secret"),),
         day_seconds=30.0,
         model_dir=tmp_path,
         kafka_options={"security.protocol": "SASL_SSL"},
@@ -57,3 +58,6 @@ def test_a_context_travels_in_a_private_file(tmp_path: Path) -> None:
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert "secret" not in repr(context.gss)
     assert context.media_topic == "kappa1_abc.media_events"
+    ports = [context.for_worker(index).inference.port for index in range(4)]
+    assert ports == [2, 3, 2, 3]  # workers share the inference services evenly
+    assert context.for_worker(0).more_inference == ()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import traceback
 from pathlib import Path
 from urllib.parse import quote
@@ -66,6 +67,11 @@ def test_a_full_file_is_read(tmp_path: Path) -> None:
         ('[s3]\nendpoint = "s3:9000"', "access_key, secret_key, bucket"),
         (S3.replace("s3:9000", "http://s3:9000"), "without a scheme"),
         ('[postgres]\ndsn = "host=h"', "URI"),
+        ("[services]\nkafka_brokers = 0", r"\[services\] kafka_brokers must be at least 1"),
+        ("[services]\nspark_workers = -1", "spark_workers must be at least 0"),
+        ('[spark]\nmaster = "spark://m:1"\n[services]\nspark_workers = 2', "spark://m:1 is named"),
+        ('[inference]\nendpoint = "i:1,i"\ntoken = "t"', "endpoint must be host:port, not 'i'"),
+        ('[gss]\nendpoint = "g:1,g:2"\ntoken = "t"', "there is one GSS"),
         ("[kafka", "lkbench.toml"),
     ],
 )
@@ -92,6 +98,14 @@ def test_a_server_that_can_not_be_asked_is_reported_without_its_password(passwor
     assert "hid" not in "".join(traceback.format_exception(raised.value, limit=0))
 
 
+def test_the_configurations_of_the_cluster_page_are_understood(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "cluster.md").read_text()
+    files = re.findall(r"^```toml\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    assert len(files) == 2
+    for text in files:
+        load(tmp_path, text)
+
+
 def test_a_missing_file_is_a_configuration_error(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"missing\.toml"):
         HarnessConfig.load(tmp_path / "missing.toml")
@@ -116,10 +130,10 @@ def test_servers_written_down_are_a_configuration_that_names_them(tmp_path: Path
         postgres_dsn="postgresql://u:p@127.0.0.1:3/d",
         metastore_dsn="",
         jdbc_jar=tmp_path,
-        spark_master="",
-        spark_conf={},
+        spark_master="spark://127.0.0.1:7",
+        spark_conf={"spark.authenticate.secret": "hid"},
         gss=RpcEndpoint("127.0.0.1", 4, "G"),
-        inference=RpcEndpoint("127.0.0.1", 5, "I"),
+        inference=(RpcEndpoint("127.0.0.1", 5, "I"), RpcEndpoint("127.0.0.1", 6, "I")),
     )
     text = as_toml(endpoints)
     config = load(tmp_path, text)
@@ -127,6 +141,7 @@ def test_servers_written_down_are_a_configuration_that_names_them(tmp_path: Path
     assert config.kafka.options == {"client.id": 'a "b"'}
     assert config.s3.secret_key == "SK"
     assert (config.gss.endpoint, config.gss.token) == ("127.0.0.1:4", "G")
-    assert (config.inference.endpoint, config.inference.token) == ("127.0.0.1:5", "I")
+    assert (config.inference.endpoint, config.inference.token) == ("127.0.0.1:5,127.0.0.1:6", "I")
+    assert (config.spark.master, config.spark.conf) == (endpoints.spark_master, endpoints.spark_conf)
     assert config.postgres.dsn == endpoints.postgres_dsn
     assert text.splitlines()[-1].startswith("dsn")

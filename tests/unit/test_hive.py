@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -224,6 +225,23 @@ def test_the_users_spark_settings_win_and_add_to_the_class_path(tmp_path: Path) 
 
     assert conf["spark.sql.shuffle.partitions"] == "400"
     assert conf["spark.jars"] == "/jars/postgresql.jar,/my.jar"
+
+
+def test_secrets_among_the_users_spark_settings_stay_off_the_command_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYSPARK_SUBMIT_ARGS", "--verbose pyspark-shell")
+    mine = {"spark.authenticate": "true", "spark.authenticate.secret": "hid\\den"}
+    run = context(tmp_path / "a folder", "postgresql://u:p@db/metastore", mine)
+    for _ in range(2):  # what it does to the environment can be repeated
+        conf = spark_conf(run)
+    assert conf["spark.authenticate"] == "true"
+    assert "spark.authenticate.secret" not in conf
+    first, path, defaults, *others = shlex.split(os.environ["PYSPARK_SUBMIT_ARGS"])
+    assert (first, defaults) == ("--properties-file", "--load-spark-defaults")
+    assert others == ["--verbose", "pyspark-shell"]
+    assert Path(path).read_text() == "spark.authenticate.secret=hid\\\\den\n"
+    assert Path(path).stat().st_mode & 0o777 == 0o600
 
 
 def test_a_metastore_behind_a_unix_socket_is_refused(tmp_path: Path) -> None:
