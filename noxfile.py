@@ -132,6 +132,14 @@ def peers(session: nox.Session) -> None:
     run(session, "lkbench", "peers", *session.posargs)
 
 
+@nox.session
+def scale(session: nox.Session) -> None:
+    """Very many small images and large nights, memory watched. ``-- --help`` shows the options."""
+    prepare(session)
+    run(session, "lkbench", "setup")
+    run(session, "python", "-m", "bench.commands.scale", *session.posargs)
+
+
 def check_style(session: nox.Session) -> None:
     """Ruff, mypy, import-linter."""
     run(session, "ruff", "check", ".")

@@ -1,0 +1,126 @@
+"""``nox -s scale``: very many small images through each arm, and large nights, with memory watched."""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+import orjson
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from bench.config import HarnessConfig
+from bench.scale.measure import CHUNKS, AtScale, dump, send
+from bench.scale.small_images import DISTINCT, SIDE_PX, small_images
+from bench.setup import prepare
+from bench.throughput.stand import stand
+from bench.throughput.targets import Target
+from signals.near_free import build_near_free_model
+
+COST_LIMIT = 0.10
+NIGHT_LIMIT = 0.50  # of memory, where the rows are three times as many
+
+
+@click.command()
+@click.option("--images", type=click.IntRange(CHUNKS), default=20_000, show_default=True, help="Per arm.")
+@click.option(
+    "--signals",
+    type=click.IntRange(0),
+    default=200_000,
+    show_default=True,
+    help="In the store that Kappa dumps; about 2.6 KB each.",
+)
+@click.option("--arms", default="lambda,kappa", show_default=True, help="Which of them get the images.")
+@click.option("--json", "json_path", type=click.Path(path_type=Path), help="Also write a JSON file.")
+def scale(images: int, signals: int, arms: str, json_path: Path | None) -> None:
+    """Send very many small images through each arm with the near-free model; dump a large store.
+
+    Cost per image and memory of the last fifth are compared with those of the first; a night of three times
+    the keys with a smaller one. Takes about a quarter of an hour with the numbers it begins with. When
+    interrupted, what was measured so far is shown and written.
+    """
+    stderr = Console(stderr=True)
+
+    def note(text: str) -> None:
+        stderr.print(text, highlight=False, markup=False)
+
+    config = HarnessConfig()
+    prepare(config, note)
+    model_dir = build_near_free_model()
+    found: list[AtScale] = []
+    with tempfile.TemporaryDirectory(prefix="lkbench-scale-") as folder:
+        try:
+            with stand(config, small_images(Path(folder)), note) as servers:
+                for arm in [name.strip() for name in arms.split(",") if name.strip()]:
+                    found.append(AtScale(arm))
+                    send(servers, found[-1], arm, model_dir, images, note)
+                if signals:
+                    found.append(AtScale("kappa dump"))
+                    dump(servers, found[-1], model_dir, signals, note)
+        finally:
+            if json_path is not None:
+                json_path.write_bytes(orjson.dumps(as_plain(found), option=orjson.OPT_INDENT_2))
+            Console().print(tables(found))
+
+
+def targets(found: Sequence[AtScale]) -> list[Target]:
+    """What was to stay as it began."""
+    made: list[Target] = []
+    for item in found:
+        if item.chunks:
+            cost, memory = item.cost_change, item.memory_change
+            made += [
+                Target(f"{item.name}: cost per image, last fifth", "change", "<=", COST_LIMIT, cost),
+                Target(f"{item.name}: memory, last fifth", "change", "<=", COST_LIMIT, memory),
+            ]
+        night = item.night_memory_change
+        made.append(Target(f"{item.name}: memory, night of 3 x keys", "change", "<=", NIGHT_LIMIT, night))
+    return made
+
+
+def as_plain(found: Sequence[AtScale]) -> dict[str, object]:
+    """JSON-able; units are in the names."""
+    return {
+        "paths": [dataclasses.asdict(item) for item in found],
+        "targets": [{**dataclasses.asdict(t), "met": t.met} for t in targets(found)],
+    }
+
+
+def tables(found: Sequence[AtScale]) -> RenderableType:
+    """The nights, and what was to stay as it began."""
+    nights = _table("night", "keys", "seconds", "keys/s", "peak MiB")
+    for item in found:
+        for night in item.nights:
+            nights.add_row(
+                f"{item.name}, day {night.day}",
+                f"{night.keys:,}",
+                f"{night.seconds:.1f}",
+                f"{night.keys / night.seconds:,.0f}",
+                f"{night.peak_bytes / 2**20:.0f}",
+            )
+    held = _table("target", "limit", "measured", "met")
+    for target in targets(found):
+        measured = "-" if target.measured is None else f"{target.measured:+.1%}"
+        met = {True: "yes", False: "NO", None: "-"}[target.met]
+        held.add_row(target.name, f"{target.comparison} {target.limit:+.0%}", measured, met)
+    notes = (
+        f"{DISTINCT} distinct objects of {SIDE_PX} px in turn, every arrival a key of its own; near-free "
+        "model. Broker, object store and PostgreSQL left out. keys: images, of a dump signals."
+    )
+    return Group(nights, Text(), held, Text(notes, style="dim"))
+
+
+def _table(first: str, *others: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column(first)
+    for name in others:
+        table.add_column(name, justify="right")
+    return table
+
+
+if __name__ == "__main__":
+    scale()
