@@ -134,10 +134,10 @@ def peers(session: nox.Session) -> None:
 
 @nox.session
 def scale(session: nox.Session) -> None:
-    """Very many small images and large nights, memory watched. ``-- --help`` shows the options."""
+    """Very many small images and large nights, memory watched. Options after -- go to ``lkbench scale``."""
     prepare(session)
     run(session, "lkbench", "setup")
-    run(session, "python", "-m", "bench.commands.scale", *session.posargs)
+    run(session, "lkbench", "scale", *session.posargs)
 
 
 def check_style(session: nox.Session) -> None:

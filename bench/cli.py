@@ -78,6 +78,10 @@ COMMANDS = {
         "bench.commands.report:report", "Print the comparison of a finished run and write its reports again."
     ),
     "run": Place("bench.commands.run:run", "Run both architectures on the same images and compare them."),
+    "scale": Place(
+        "bench.commands.scale:scale",
+        "Send very many small images through each arm with the near-free model; dump a large store.",
+    ),
     "services": Place(
         "bench.commands.services:services",
         "Start every server that a run can use, print them as a configuration file, keep them up.",

@@ -1,4 +1,4 @@
-"""``nox -s scale``: very many small images through each arm, and large nights, with memory watched."""
+"""``lkbench scale``: very many small images through each arm, and large nights, with memory watched."""
 
 from __future__ import annotations
 
@@ -120,7 +120,3 @@ def _table(first: str, *others: str) -> Table:
     for name in others:
         table.add_column(name, justify="right")
     return table
-
-
-if __name__ == "__main__":
-    scale()
