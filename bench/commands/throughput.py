@@ -111,7 +111,7 @@ def throughput(
     stderr = Console(stderr=True)
 
     def note(text: str) -> None:
-        stderr.print(text, highlight=False, markup=False)
+        stderr.print(text, highlight=False, markup=False, soft_wrap=True)
 
     chosen = tuple(name.strip() for name in paths.split(","))
     if unknown := sorted(set(chosen) - set(PATHS)):
