@@ -68,9 +68,8 @@ class Sink:
         self._lookup_client.close()
         self._write_client.close()
 
-    def _look_up(self, group: Sequence[Sequence[bytes]]) -> list[list[bool] | Exception]:
-        answers = iter(self._lookup_client.contains([key for keys in group for key in keys]))
-        return [[next(answers) for _ in keys] for keys in group]
+    def _look_up(self, group: Sequence[Sequence[bytes]]) -> list[list[bool]]:
+        return self._lookup_client.contains_each(group)
 
     def _write(self, group: Sequence[Write]) -> list[WriteTimes | Exception]:
         if items := [item for write in group for item in write.items]:

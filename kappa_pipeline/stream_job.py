@@ -196,11 +196,8 @@ class StreamJob:
         return min(max(0.0, PATIENCE * under_way_seconds), LONGEST_PATIENCE_SECONDS)
 
     async def _dead_letter(self, event: MediaEvent, attempt: _Attempt, failure: ComputeFailure) -> None:
-        letter = DeadLetter(
-            event_id=event.event_id,
-            image_signature=event.image_signature,
-            galaxy=event.galaxy,
-            day=event.day,
+        letter = DeadLetter.of(
+            event,
             path=PATH,
             stage=failure.stage,
             reason=failure.reason,

@@ -91,6 +91,32 @@ class DeadLetter:
     attempts: int
     input_hash: str  # signature of the bytes as fetched, "" if they could not be fetched
 
+    @classmethod
+    def of(
+        cls,
+        arrival: MediaEvent,
+        *,
+        path: Literal["online", "stream"],
+        stage: str,
+        reason: str,
+        detail: str,
+        attempts: int,
+        input_hash: str,
+    ) -> DeadLetter:
+        """The dead letter of one arrival."""
+        return cls(
+            event_id=arrival.event_id,
+            image_signature=arrival.image_signature,
+            galaxy=arrival.galaxy,
+            day=arrival.day,
+            path=path,
+            stage=stage,
+            reason=reason,
+            detail=detail,
+            attempts=attempts,
+            input_hash=input_hash,
+        )
+
     def to_bytes(self) -> bytes:
         """JSON, as it travels through Kafka."""
         return orjson.dumps(self)

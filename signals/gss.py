@@ -8,6 +8,7 @@ port, so that its clients find it again.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import shutil
 import sys
@@ -82,6 +83,11 @@ class GssClient:
         for start in range(0, len(keys), KEYS_PER_CALL):
             present += self._rpc.call("contains", self._store, list(keys[start : start + KEYS_PER_CALL]))
         return present
+
+    def contains_each(self, groups: Sequence[Sequence[bytes]]) -> list[list[bool]]:
+        """:meth:`contains` for several groups of keys at once; answers are grouped alike."""
+        answers = iter(self.contains(list(itertools.chain.from_iterable(groups))))
+        return [list(itertools.islice(answers, len(group))) for group in groups]
 
     def put(self, items: Iterable[tuple[bytes, bytes]]) -> None:
         """Write items. Up to 1,000 items of 16 MiB are written all or none; more are split in order."""

@@ -121,11 +121,8 @@ class DeadLettersOne(ReferenceArm):
         """A dead letter for the victim."""
         if event.event_id != VICTIM:
             return super().outcome(event, recomputed=recomputed)
-        letter = DeadLetter(
-            event_id=event.event_id,
-            image_signature=event.image_signature,
-            galaxy=event.galaxy,
-            day=event.day,
+        letter = DeadLetter.of(
+            event,
             path="stream",
             stage=str(Stage.FETCH),
             reason="planted",

@@ -134,11 +134,8 @@ class Ends:
 
     def _bury(self, arrival: Arrival, error: ImageError) -> None:
         event = arrival.event
-        letter = DeadLetter(
-            event_id=event.event_id,
-            image_signature=event.image_signature,
-            galaxy=event.galaxy,
-            day=event.day,
+        letter = DeadLetter.of(
+            event,
             path="online",
             stage=str(arrival.stage),
             reason=error.reason,

@@ -7,7 +7,6 @@ server is away every job of the group gets another attempt, alone.
 
 from __future__ import annotations
 
-import itertools
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -147,9 +146,7 @@ class ImageGroups:
 
     def _stored(self, group: list[Arrival]) -> list[Arrival]:
         """Those whose signals are all stored."""
-        keys = [arrival.keys for arrival in group]
-        answers = iter(self._clients.gss.contains(list(itertools.chain.from_iterable(keys))))
-        found = [[next(answers) for _ in of_one] for of_one in keys]
+        found = self._clients.gss.contains_each([arrival.keys for arrival in group])
         return [arrival for arrival, present in zip(group, found, strict=True) if all(present)]
 
     def _load(self, arrival: Arrival) -> None:
