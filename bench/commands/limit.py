@@ -8,10 +8,9 @@ from pathlib import Path
 import click
 import orjson
 from rich.console import Console, Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
-from bench.commands.results_console import results_console
+from bench.commands.results_console import figures_table, results_console
 from bench.config import HarnessConfig
 from bench.images import load_dataset
 from bench.limit.measure import WINDOW_SECONDS, WINDOWS, Limit, measure_limit
@@ -82,10 +81,7 @@ def as_plain(found: Limit) -> dict[str, object]:
 
 def limit_table(found: Limit) -> RenderableType:
     """All kinds of work, the limit last."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("bare loop")
-    for name in ("images/s", "core-ms per image", "core-ms of S3 server", "spread"):
-        table.add_column(name, justify="right")
+    table = figures_table("bare loop", "images/s", "core-ms per image", "core-ms of S3 server", "spread")
     for name, item in found.measured.items():
         label = LABELS[Work(name)] if name in LABELS else name.replace("_", " ")
         server = f"{item.server_core_ms_per_image:.2f}" if name == Work.S3 else "-"

@@ -12,6 +12,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from bench.commands.results_console import figures_table
 from bench.config import HarnessConfig
 from bench.images import load_dataset
 from bench.limit.loop import BareLoop
@@ -144,10 +145,8 @@ def as_plain(found: Sequence[SystemFigures]) -> dict[str, object]:
 
 def tables(found: Sequence[SystemFigures]) -> RenderableType:
     """Medians of the rounds, and what they are held to."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("system")
-    for column in ("images/s", "of L", "first s", "core-ms", "MiB", "p50 ms", "p99 ms", "lines"):
-        table.add_column(column, justify="right")
+    columns = ("images/s", "of L", "first s", "core-ms", "MiB", "p50 ms", "p99 ms", "lines")
+    table = figures_table("system", *columns)
     for name in dict.fromkeys(item.system for item in found):
         rounds = [item for item in found if item.system == name]
         table.add_row(
@@ -176,10 +175,7 @@ def tables(found: Sequence[SystemFigures]) -> RenderableType:
 
 
 def _targets(found: Sequence[Target]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("target")
-    for name in ("limit", "measured", "unit", "met"):
-        table.add_column(name, justify="right")
+    table = figures_table("target", "limit", "measured", "unit", "met")
     for target in found:
         met = {True: "yes", False: "NO", None: "-"}[target.met]
         limit = f"{target.comparison} {target.limit:.3g}"

@@ -10,9 +10,9 @@ from pathlib import Path
 import click
 import orjson
 from rich.console import Console, Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
+from bench.commands.results_console import figures_table
 from bench.config import HarnessConfig
 from bench.scale.measure import CHUNKS, AtScale, dump, send
 from bench.scale.small_images import DISTINCT, SIDE_PX, small_images
@@ -92,7 +92,7 @@ def as_plain(found: Sequence[AtScale]) -> dict[str, object]:
 
 def tables(found: Sequence[AtScale]) -> RenderableType:
     """The nights, and what was to stay as it began."""
-    nights = _table("night", "keys", "seconds", "keys/s", "peak MiB")
+    nights = figures_table("night", "keys", "seconds", "keys/s", "peak MiB")
     for item in found:
         for night in item.nights:
             nights.add_row(
@@ -102,7 +102,7 @@ def tables(found: Sequence[AtScale]) -> RenderableType:
                 f"{night.keys / night.seconds:,.0f}",
                 f"{night.peak_bytes / 2**20:.0f}",
             )
-    held = _table("target", "limit", "measured", "met")
+    held = figures_table("target", "limit", "measured", "met")
     for target in targets(found):
         measured = "-" if target.measured is None else f"{target.measured:+.1%}"
         met = {True: "yes", False: "NO", None: "-"}[target.met]
@@ -112,11 +112,3 @@ def tables(found: Sequence[AtScale]) -> RenderableType:
         "model. Broker, object store and PostgreSQL left out. keys: images, of a dump signals."
     )
     return Group(nights, Text(), held, Text(notes, style="dim"))
-
-
-def _table(first: str, *others: str) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column(first)
-    for name in others:
-        table.add_column(name, justify="right")
-    return table

@@ -8,6 +8,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from bench.commands.results_console import figures_table
 from bench.throughput.drains import Drain
 from bench.throughput.findings import Findings
 from bench.throughput.latency import Latency
@@ -38,7 +39,7 @@ def drain_line(drain: Drain) -> str:
 
 
 def _drains(title: str, drains: Sequence[Drain]) -> Table:
-    table = _table(title, "images/s", "of bare loop", "core-ms", "plumbing", "peak MiB", "by process")
+    table = figures_table(title, "images/s", "of bare loop", "core-ms", "plumbing", "peak MiB", "by process")
     for drain in drains:
         largest = [
             f"{name.split('.', 1)[-1]} {ms:.2f}"
@@ -59,7 +60,7 @@ def _drains(title: str, drains: Sequence[Drain]) -> Table:
 
 def _latency(latency: Latency) -> Table:
     title = f"{latency.path}, one image alone {latency.alone_seconds * 1e3:.1f} ms"
-    table = _table(title, "arrivals/s", "images", "p50 ms", "p99 ms")
+    table = figures_table(title, "arrivals/s", "images", "p50 ms", "p99 ms")
     for level in latency.levels:
         table.add_row(
             f"{level.load:.0%} of sustained",
@@ -72,17 +73,9 @@ def _latency(latency: Latency) -> Table:
 
 
 def _targets(found: Sequence[Target]) -> Table:
-    table = _table("target", "limit", "measured", "unit", "met")
+    table = figures_table("target", "limit", "measured", "unit", "met")
     for target in found:
         measured = "not measured" if target.measured is None else f"{target.measured:,.3g}"
         met = {True: "yes", False: "NO", None: "-"}[target.met]
         table.add_row(target.name, f"{target.comparison} {target.limit:,g}", measured, target.unit, met)
-    return table
-
-
-def _table(first: str, *others: str) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column(first)
-    for name in others:
-        table.add_column(name, justify="right")
     return table

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.throughput.stand import Stand
+from bench.vectors import THRESHOLD, cosines
 from signals.catalog import Catalog
 from signals.compute import load_image
 from signals.errors import PipelineError
@@ -17,7 +18,6 @@ from signals.model import Model
 
 SAMPLE = 200
 BATCH = 8
-MIN_COSINE = 0.9999  # what the two arms must reach, too
 
 Vector = npt.NDArray[np.float32]
 
@@ -40,17 +40,9 @@ class Reference:
             self._vectors |= {stand.keys[n]: row for n, row in zip(chunk, rows, strict=True)}
 
     def check(self, name: str, embeddings: Mapping[str, bytes]) -> float:
-        """The smallest cosine of the sample. Raises PipelineError where it is below MIN_COSINE."""
-        smallest = min(
-            _cosine(vector, np.frombuffer(embeddings[key], np.float32))
-            for key, vector in self._vectors.items()
-        )
-        if not smallest >= MIN_COSINE:
+        """The smallest cosine of the sample. Raises PipelineError where it is below THRESHOLD."""
+        shared = [vector.tobytes() for vector in self._vectors.values()]
+        smallest = float(cosines(shared, [embeddings[key] for key in self._vectors], "cosine").min())
+        if smallest < THRESHOLD:
             raise PipelineError(f"{name}: its embeddings are other ones, smallest cosine {smallest:.6f}")
         return smallest
-
-
-def _cosine(one: Vector, other: Vector) -> float:
-    if one.shape != other.shape:
-        return 0.0
-    return float(one @ other / (np.linalg.norm(one) * np.linalg.norm(other)))

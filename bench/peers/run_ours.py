@@ -12,8 +12,8 @@ import numpy as np
 
 from bench.arms import load_arm
 from bench.limit.loop import BareLoop
-from bench.peers.figures import Observed, Times, around, half_load
-from bench.peers.offer import LATENCY_IMAGES, WARM_UP, offer_backlog, offer_poisson
+from bench.peers.figures import Observed, Times, around
+from bench.peers.offer import offer_backlog, offer_stream
 from bench.peers.task import lines_of_code
 from bench.seal import events_path, seal
 from bench.throughput.stand import Stand, StartedArm
@@ -48,25 +48,17 @@ def observe_nightly(stand: Stand, model_dir: Path, loop: BareLoop, images: int) 
 
 def observe_stream(stand: Stand, model_dir: Path, loop: BareLoop, images: int) -> Observed:
     """The stream: warm-up, a backlog, half load. Raises an error of the tree."""
-    warm, backlog = range(WARM_UP), range(WARM_UP, WARM_UP + images)
-    measured = range(backlog.stop, backlog.stop + LATENCY_IMAGES)
     with stand.started("kappa", model_dir) as started:
-        submit = _submit(stand, started)
-        offer_backlog(submit, warm)
-        started.arm.drain(DRAIN_SECONDS)
-        with around(loop) as beside:
-            started_ns = offer_backlog(submit, backlog)
+
+        def wait(_: range) -> None:
             started.arm.drain(DRAIN_SECONDS)
-            rate = images / ((time.time_ns() - started_ns) / 1e9) / 2
-        scheduled = offer_poisson(submit, measured, rate)
-        started.arm.drain(DRAIN_SECONDS)
+
+        offer = offer_stream(_submit(stand, started), wait, loop, images, wait_for_start=wait)
     (rows,) = _query(started, _ANNOUNCED)
     announced = {int(event): int(end_ns) for event, end_ns in rows}
-    if missing := (set(backlog) | set(measured)) - announced.keys():
+    if missing := offer.numbers - announced.keys():
         raise PipelineError(f"the stream did not announce {len(missing)} images")
-    completed = np.sort([announced[n] for n in backlog])
-    waited = np.asarray([(announced[n] - at_ns) / 1e9 for n, at_ns in scheduled.items()])
-    return Observed(started_ns, completed, int(completed[-1]), beside, half_load(rate, waited))
+    return offer.observed(announced)
 
 
 def arm_lines_of_code(arm: str) -> int:

@@ -16,8 +16,8 @@ from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from bench.limit.loop import BareLoop
-from bench.peers.figures import Observed, around, half_load
-from bench.peers.offer import LATENCY_IMAGES, WARM_UP, offer_backlog, offer_poisson
+from bench.peers.figures import Observed, around
+from bench.peers.offer import offer_stream
 from bench.peers.reference import Reference
 from bench.peers.task import Peer, Programs, Task
 from bench.services.startup import LOOPBACK, free_ports
@@ -103,20 +103,16 @@ class PeerRunner:
             for worker in range(task.workers):
                 env = {**self._environment(peer, file), "PEER_WORKER": str(worker)}
                 group.start(f"{peer.name}_{worker}", self.programs.command(peer), env=env, cwd=folder)
-            warm, backlog = range(WARM_UP), range(WARM_UP, WARM_UP + images)
-            measured = range(backlog.stop, backlog.stop + LATENCY_IMAGES)
-            offer_backlog(topics.submit, warm)
-            topics.wait(warm, group, START_SECONDS)
-            with around(self.loop) as beside:
-                started_ns = offer_backlog(topics.submit, backlog)
-                topics.wait(backlog, group, DRAIN_SECONDS)
-                rate = images / ((time.time_ns() - started_ns) / 1e9) / 2
-            scheduled = offer_poisson(topics.submit, measured, rate)
-            topics.wait(measured, group, DRAIN_SECONDS)
-        completed = np.sort([topics.done_ns[n] for n in backlog])
-        waited = np.asarray([(topics.done_ns[n] - at_ns) / 1e9 for n, at_ns in scheduled.items()])
-        seen = Observed(started_ns, completed, int(completed[-1]), beside, half_load(rate, waited))
-        return seen, {self.stand.keys[n]: topics.embeddings[n] for n in topics.embeddings}
+            offer = offer_stream(
+                topics.submit,
+                lambda numbers: topics.wait(numbers, group, DRAIN_SECONDS),
+                self.loop,
+                images,
+                wait_for_start=lambda numbers: topics.wait(numbers, group, START_SECONDS),
+            )
+        return offer.observed(topics.done_ns), {
+            self.stand.keys[n]: topics.embeddings[n] for n in topics.embeddings
+        }
 
     def _environment(self, peer: Peer, task: Path) -> dict[str, str]:
         python = self.programs.command(peer)[0]
