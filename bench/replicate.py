@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -20,7 +19,7 @@ from bench.consumers.progress import (
 from bench.display import ArmStatus, Display
 from bench.generator import Generator, sleep_until
 from bench.load import Load
-from bench.services.gss import check_files_are_shared, start_gss
+from bench.run_context import with_gss
 from bench.watch import watched
 from signals.architecture import Pipeline, RunContext
 from signals.errors import PipelineError
@@ -97,12 +96,7 @@ class Replicate:
     def _support(self) -> Iterator[tuple[RunContext, ProcessGroup]]:
         # The Rockstore is fresh for every replicate; the consumers stop before it does.
         with ProcessGroup(self._context.log_dir) as group:
-            context = self._context
-            if context.gss.is_up:
-                check_files_are_shared(context)
-            else:
-                gss = start_gss(group, context.arm_dir, context.gss.token)
-                context = dataclasses.replace(context, gss=gss)
+            context = with_gss(self._context, group)
             context.save(context.arm_dir / "context.json")
             with watched(group):
                 yield context, group

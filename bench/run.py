@@ -31,6 +31,7 @@ from bench.replicate import Replicate, warm_up_seconds
 from bench.resources.nvml import opened, watched_gpus
 from bench.resources.probe import measured
 from bench.results import write_result
+from bench.run_context import run_context
 from bench.run_folder import RUNS
 from bench.seal import seal
 from bench.services.needs import OBJECT_STORE, servers_needed
@@ -38,7 +39,7 @@ from bench.services.stack import Endpoints, ServiceStack
 from bench.setup import prepare
 from bench.watch import watched
 from bench.workload import Workload, read_trace
-from signals.architecture import Pipeline, RpcEndpoint, RunContext
+from signals.architecture import Pipeline, RunContext
 from signals.catalog import Catalog
 from signals.errors import ConfigurationError, LkbenchError, MissingRequirement
 from signals.ledger import Ledger
@@ -278,31 +279,15 @@ class Run:
     def _context(
         self, arm: str, replicate: int, endpoints: Endpoints, model_dir: Path, load: Load
     ) -> RunContext:
-        inference = self._config.inference
-        return RunContext(
-            run_id=self.run_dir.name,
+        context = run_context(
+            endpoints,
+            self._config,
             arm=arm,
             replicate=replicate,
-            namespace=f"{self._namespace}_a{self._settings.arms.index(arm)}r{replicate}",
+            suffix=f"a{self._settings.arms.index(arm)}r{replicate}",
             run_dir=self.run_dir,
             arm_dir=self.run_dir / "arms" / f"{arm}-{replicate}",
-            kafka_bootstrap=endpoints.kafka_bootstrap,
-            kafka_options=endpoints.kafka_options,
-            s3=endpoints.s3,
-            postgres_dsn=endpoints.postgres_dsn,
-            metastore_dsn=endpoints.metastore_dsn,
-            jdbc_jar=str(endpoints.jdbc_jar),
-            spark_master=endpoints.spark_master,
-            spark_conf=endpoints.spark_conf,
-            gss=endpoints.gss or RpcEndpoint.to_be_started(),
-            inference=next(iter(endpoints.inference), RpcEndpoint.to_be_started()),
-            more_inference=endpoints.inference[1:],
-            day_seconds=load.schedule.day_seconds,
             model_dir=model_dir,
-            catalog_path=self._config.catalog,
-            device=inference.device,
-            workers=inference.workers,
-            max_batch=inference.max_batch,
-            max_batch_wait_seconds=inference.max_batch_wait_seconds,
-            drain_timeout_seconds=self._settings.drain_timeout_seconds,
+            day_seconds=load.schedule.day_seconds,
         )
+        return dataclasses.replace(context, drain_timeout_seconds=self._settings.drain_timeout_seconds)

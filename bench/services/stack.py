@@ -34,6 +34,7 @@ Progress = Callable[[str], None]
 class Endpoints:
     """Where everything is."""
 
+    namespace: str  # what a run makes on these servers has a name that begins with this, or is left behind
     kafka_bootstrap: str
     kafka_options: dict[str, str]
     s3: S3Endpoint  # its bucket exists
@@ -94,6 +95,7 @@ class ServiceStack:
         progress("servers are up")
         spark_master, spark_conf = spark.result()
         return Endpoints(
+            namespace=self._namespace,
             kafka_bootstrap=kafka.result(),
             kafka_options=dict(self._config.kafka.options),
             s3=s3.result(),

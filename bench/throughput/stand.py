@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import itertools
 import secrets
 import shutil
@@ -19,10 +18,10 @@ from bench.config import HarnessConfig
 from bench.images import Dataset
 from bench.limit.staged import material, stage
 from bench.limit.worker import Material
-from bench.services.gss import start_gss
+from bench.run_context import run_context, with_gss
 from bench.services.stack import Endpoints, ServiceStack
 from bench.throughput.processes import process_name
-from signals.architecture import MediaEvent, Pipeline, RpcEndpoint, RunContext
+from signals.architecture import MediaEvent, Pipeline, RunContext
 from signals.catalog import Catalog
 from signals.process import ProcessGroup
 
@@ -81,8 +80,7 @@ class Stand:
         context = self._context(arm_name, number, run_dir, model_dir)
         arm = load_arm(arm_name)
         with ProcessGroup(run_dir / "logs") as group:
-            gss = start_gss(group, context.arm_dir, context.gss.token)
-            context = dataclasses.replace(context, gss=gss)
+            context = with_gss(context, group)
             try:
                 arm.start(context)
                 yield StartedArm(arm, context)
@@ -90,32 +88,16 @@ class Stand:
                 arm.stop()
 
     def _context(self, arm: str, number: int, run_dir: Path, model_dir: Path) -> RunContext:
-        endpoints, inference = self.endpoints, self.config.inference
-        return RunContext(
-            run_id=run_dir.name,
+        return run_context(
+            self.endpoints,
+            self.config,
             arm=arm,
             replicate=1,
-            namespace=f"lk_{secrets.token_hex(3)}_{number}",
+            suffix=str(number),
             run_dir=run_dir,
             arm_dir=run_dir / "arm",
-            kafka_bootstrap=endpoints.kafka_bootstrap,
-            kafka_options=endpoints.kafka_options,
-            s3=endpoints.s3,
-            postgres_dsn=endpoints.postgres_dsn,
-            metastore_dsn=endpoints.metastore_dsn,
-            jdbc_jar=str(endpoints.jdbc_jar),
-            spark_master=endpoints.spark_master,
-            spark_conf=endpoints.spark_conf,
-            gss=RpcEndpoint.to_be_started(),
-            inference=next(iter(endpoints.inference), RpcEndpoint.to_be_started()),
-            more_inference=endpoints.inference[1:],
-            day_seconds=DAY_SECONDS,
             model_dir=model_dir,
-            catalog_path=self.config.catalog,
-            device=inference.device,
-            workers=inference.workers,
-            max_batch=inference.max_batch,
-            max_batch_wait_seconds=inference.max_batch_wait_seconds,
+            day_seconds=DAY_SECONDS,
         )
 
 

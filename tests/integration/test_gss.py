@@ -10,7 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from signals.architecture import RpcEndpoint
+from bench.config import HarnessConfig
+from bench.run_context import run_context, with_gss
+from bench.services.leftovers import remove_stores
+from bench.services.stack import Endpoints
+from signals.architecture import RpcEndpoint, S3Endpoint
 from signals.encodings import decode_thrift, encode_thrift
 from signals.errors import ServiceError
 from signals.gss import BYTES_PER_CALL, KEYS_PER_CALL, GssClient
@@ -204,3 +208,31 @@ def test_a_second_gss_on_the_same_store_says_why_it_can_not(
     ):
         other.count()
     assert gss.count() == 1
+
+
+def test_an_arm_gets_the_external_gss_or_one_of_its_own(
+    group: ProcessGroup, endpoint: RpcEndpoint, tmp_path: Path
+) -> None:
+    for gss in (endpoint, None):
+        servers = Endpoints("lk_mine", "", {}, S3Endpoint("", "", "", ""), "", "", Path(), "", {}, gss)
+        folder = tmp_path / ("own" if gss is None else "external")
+        context = run_context(
+            servers,
+            HarnessConfig(),
+            arm="lambda",
+            replicate=1,
+            suffix="1",
+            run_dir=folder,
+            arm_dir=folder / "arm",
+            model_dir=Path(),
+            day_seconds=1.0,
+        )
+        before = len(group.children)
+        served = with_gss(context, group)
+        assert served.gss == gss or gss is None
+        assert len(group.children) - before == (gss is None)
+        with GssClient.of_run(served) as client:
+            client.put(items(1))
+            assert client.count() == 1
+            remove_stores(served.gss, servers.namespace)
+            assert client.count() == 0  # a new store, opened by the question

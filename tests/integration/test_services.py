@@ -94,7 +94,7 @@ def test_the_stack_comes_up_on_loopback_works_and_leaves_nothing(tmp_path: Path)
 def test_external_servers_are_used_and_left_as_they_were(
     kafka: str, s3: S3Endpoint, postgres: str, tmp_path: Path
 ) -> None:
-    servers = Endpoints(kafka, {}, s3, postgres, "", tmp_path, "", {})
+    servers = Endpoints("lk_test", kafka, {}, s3, postgres, "", tmp_path, "", {})
     config = tmp_path / "external.toml"
     config.write_text(as_toml(servers))
     before = metastore_databases(postgres)

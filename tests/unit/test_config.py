@@ -124,6 +124,7 @@ def test_what_is_shown_holds_no_secret(tmp_path: Path) -> None:
 
 def test_servers_written_down_are_a_configuration_that_names_them(tmp_path: Path) -> None:
     endpoints = Endpoints(
+        namespace="lk_test",
         kafka_bootstrap="127.0.0.1:1",
         kafka_options={"client.id": 'a "b"'},
         s3=S3Endpoint("127.0.0.1:2", "AK", "SK", "b"),
