@@ -7,20 +7,17 @@ from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.padding import Padding
-from rich.table import Table
 from rich.text import Text
 
 from bench.durations import duration_text
+from bench.figures_table import figures_table
 from reports.summary import SummaryRow, reasons, summary_rows
 
 
 def comparison(result: Mapping[str, Any]) -> RenderableType:
     """The verdict with the rules that are broken, and the figures of all arms, from ``result.json``."""
     arms = list(result["arms"])
-    table = Table(box=None, pad_edge=False, header_style="bold", show_edge=False)
-    table.add_column("measured", no_wrap=True)
-    for arm in arms:
-        table.add_column(arm, justify="right")
+    table = figures_table("measured", *arms)
     rows = summary_rows(result)
     group = ""
     for row in rows:

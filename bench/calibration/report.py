@@ -14,15 +14,16 @@ from bench.calibration.days import Quantity
 from bench.calibration.fit import CONFIDENCE, Estimate, Fit
 from bench.calibration.held_out import Check, Projection
 from bench.durations import duration_text
+from bench.figures_table import figures_table
 
 SCHEMA_VERSION = 1
 
 
 def parts_table(fits: Mapping[Quantity, Fit], projections: Iterable[Projection]) -> Table:
     """Fixed and per-image parts, and the projection to a full day with its formula."""
-    table = _table(f"fixed and per-image parts, with {CONFIDENCE:.0%} intervals; a day of 24 h is projected")
-    for name in ("arm", "what", "fixed", "per image", "24 h = formula", ""):
-        table.add_column(name)
+    columns = ("arm", "what", "fixed", "per image", "24 h = formula", "")
+    title = f"fixed and per-image parts, with {CONFIDENCE:.0%} intervals; a day of 24 h is projected"
+    table = figures_table(*columns, texts=("what", "24 h = formula"), title=title)
     for projection in projections:
         fit = fits[projection.quantity]
         per_image = _milliseconds(fit.per_image) if projection.quantity.grows else "-"
@@ -40,14 +41,14 @@ def parts_table(fits: Mapping[Quantity, Fit], projections: Iterable[Projection])
 def check_table(checks: Sequence[Check], held_out_seconds: float) -> Table:
     """Predicted against measured."""
     count = sum(check.verdict.startswith("within") for check in checks)
-    table = _table(
+    title = (
         f"a day of {held_out_seconds:g} s that was not fitted on, with {CONFIDENCE:.0%} intervals "
         f"for all rows together: {count} of {len(checks)} within 10 %, "
         f"{sum(check.verdict == 'interval' for check in checks)} more covered by their interval, "
         f"{sum(not check.ok for check in checks)} missed"
     )
-    for name in ("arm", "what", "predicted", "measured", "error", "verdict"):
-        table.add_column(name)
+    columns = ("arm", "what", "predicted", "measured", "error", "verdict")
+    table = figures_table(*columns, texts=("what", "verdict"), title=title)
     for check in checks:
         table.add_row(
             check.quantity.arm,
@@ -102,10 +103,6 @@ def _run(run_dir: Path) -> dict[str, Any]:
     result = run_dir / "result.json"
     verdict = orjson.loads(result.read_bytes())["validity"]["verdict"] if result.is_file() else None
     return {"run_id": run_dir.name, "verdict": verdict}
-
-
-def _table(title: str) -> Table:
-    return Table(title=title, title_justify="left", box=None, header_style="dim", pad_edge=False)
 
 
 def _interval(estimate: Estimate) -> str:

@@ -15,7 +15,6 @@ from bench.exit_codes import ExitCode
 from bench.gate.evaluate import GateReport, run_gate
 from signals.errors import (
     ConfigurationError,
-    InvalidRun,
     LkbenchError,
     MissingRequirement,
     PipelineError,
@@ -65,11 +64,9 @@ def measure_and_gate(
         started = time.monotonic()
         arguments = run_arguments(job.command, job.options, job.folder / side)
         _run_to_end(f"{number:02}-{side}", arguments, checkouts[side], job.folder / "logs")
-        try:
-            for run in _side(job, side, side).runs:
-                run.require_valid()
-        except InvalidRun as error:
-            return GateReport(labels[HEAD], (), invalid=str(error))
+        for run in _side(job, side, side).runs:
+            if not run.is_valid:
+                return GateReport(labels[HEAD], (), invalid=run)
         say(f"run {number} of {len(order)}: {side}, {duration_text(time.monotonic() - started)}")
         if number == 2:
             gate()  # what it refuses, it refuses now and not after all runs

@@ -15,6 +15,7 @@ from rich.table import Table
 from bench.commands.results_console import results_console
 from bench.config import HarnessConfig
 from bench.exit_codes import ExitCode
+from bench.figures_table import figures_table
 from signals.errors import ConfigurationError
 
 if TYPE_CHECKING:  # each command loads what it needs when it runs: SciPy alone takes a second
@@ -76,22 +77,19 @@ def _chosen(only: str) -> list[PlanItem]:
 
 
 def _plan_table(items: list[PlanItem]) -> Table:
-    table = Table(box=None, header_style="dim", pad_edge=False)
-    for column in ("item", "what is planted", "what has to find it"):
-        table.add_column(column)
+    columns = ("item", "what is planted", "what has to find it")
+    table = figures_table(*columns, texts=columns)
     for item in items:
         table.add_row(item.name, item.description, ", ".join(detector.name for detector in item.detectors))
     return table
 
 
 def _table(rows: list[Row]) -> Table:
-    table = Table(box=None, header_style="dim", pad_edge=False)
-    for column in ("item", "expected detector", "found", "verdict", "measured"):
-        table.add_column(column, overflow="fold")
+    wrong = sum(not row.ok for row in rows)
+    title = "every detector said what is true" if not wrong else f"{wrong} detectors were wrong"
+    columns = ("item", "expected detector", "found", "verdict", "measured")
+    table = figures_table(*columns, texts=columns, title=title)
     for row in rows:
         found = "yes" if row.finding.found else "no"
         table.add_row(row.item, row.detector, found, "ok" if row.ok else "FAIL", row.finding.text)
-    wrong = sum(not row.ok for row in rows)
-    table.title = "every detector said what is true" if not wrong else f"{wrong} detectors were wrong"
-    table.title_justify = "left"
     return table

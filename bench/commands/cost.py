@@ -10,7 +10,6 @@ from typing import Any
 import click
 import orjson
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from bench.commands.results_console import results_console
@@ -21,6 +20,7 @@ from bench.cost.plan_json import report_document, total_document
 from bench.cost.pricebook import DEFAULT_BOOK, ON_DEMAND, PriceBook
 from bench.cost.replay import max_batch
 from bench.cost.run_cost import ArmCost, Machine, run_costs
+from bench.figures_table import figures_table
 from bench.ledger_query import open_ledger
 from bench.manifest import read_manifest
 from bench.run_folder import find_run
@@ -122,7 +122,7 @@ def _per_million(of: ArmCost) -> Total | None:
 
 def _tables(costs: Mapping[str, ArmCost], book: PriceBook) -> RenderableType:
     per_day = {arm: 1 / of.report.days for arm, of in costs.items()}
-    head = _table(f"{book.currency}, {book.name}", costs)
+    head = figures_table(f"{book.currency}, {book.name}", *costs)
     head.add_row("per compressed day", *(_money(of.report.per_day()) for of in costs.values()))
     millions = [_per_million(of) for of in costs.values()]
     head.add_row("per million available signals", *(_money(total) if total else "none" for total in millions))
@@ -130,7 +130,7 @@ def _tables(costs: Mapping[str, ArmCost], book: PriceBook) -> RenderableType:
     parts: list[RenderableType] = [head]
     for title, group in (("service", "by_service"), ("stage", "by_stage")):
         by_arm = {arm: getattr(of.report, group)() for arm, of in costs.items()}
-        table = _table(f"per compressed day, by {title}", costs)
+        table = figures_table(f"per compressed day, by {title}", *costs)
         for name in dict.fromkeys(name for totals in by_arm.values() for name in totals):
             cells = [
                 _money(totals[name].scaled(per_day[arm])) if name in totals else ""
@@ -146,14 +146,6 @@ def _tables(costs: Mapping[str, ArmCost], book: PriceBook) -> RenderableType:
     missing = sorted({name for of in costs.values() for name in of.report.total().missing})
     notes += [f"price missing in {book.name}: {name}; totals marked >= are lower bounds" for name in missing]
     return Group(*parts, Text(), *(Text(note, "dim") for note in notes))
-
-
-def _table(first: str, arms: Mapping[str, object]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold", show_edge=False)
-    table.add_column(first, no_wrap=True)
-    for arm in arms:
-        table.add_column(arm, justify="right")
-    return table
 
 
 def _money(total: Total) -> str:

@@ -10,8 +10,9 @@ import orjson
 from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
-from bench.commands.results_console import figures_table, results_console
+from bench.commands.results_console import results_console
 from bench.config import HarnessConfig
+from bench.figures_table import figures_table
 from bench.images import load_dataset
 from bench.limit.measure import WINDOW_SECONDS, WINDOWS, Limit, measure_limit
 from bench.limit.staged import staged

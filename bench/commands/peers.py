@@ -12,8 +12,8 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from bench.commands.results_console import figures_table
 from bench.config import HarnessConfig
+from bench.figures_table import figures_table
 from bench.images import load_dataset
 from bench.limit.loop import BareLoop
 from bench.limit.worker import Layout

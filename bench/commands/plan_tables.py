@@ -13,6 +13,7 @@ from bench.cost.architectures import Architecture
 from bench.cost.ledger_cost import Total
 from bench.cost.plan import ArchitecturePlan, Plan, Sensitivity
 from bench.durations import duration_text
+from bench.figures_table import figures_table
 
 SHOWN_SWINGS = 10
 
@@ -37,7 +38,10 @@ def plan_report(plan: Plan, swings: Sequence[Sensitivity]) -> RenderableType:
 
 def scales_table(plans: Sequence[Plan]) -> RenderableType:
     """The same inputs at other scales: cost of a day by architecture."""
-    table = _table("images/day", "cheapest that qualifies", *(a.parts.label for a in Architecture))
+    table = figures_table(
+        *("images/day", "cheapest that qualifies", *(a.parts.label for a in Architecture)),
+        texts=("cheapest that qualifies",),
+    )
     for plan in plans:
         best = plan.cheapest
         cells = [_money(row.daily.total()) for row in plan.rows]
@@ -52,7 +56,7 @@ def scales_table(plans: Sequence[Plan]) -> RenderableType:
 def _comparison(plan: Plan) -> Table:
     rows = plan.rows
     currency = plan.inputs.book.currency
-    table = _table("a day", *(row.architecture.parts.label for row in rows))
+    table = figures_table("a day", *(row.architecture.parts.label for row in rows))
     table.add_row("meets the objective", *("yes" if r.qualifies else ", ".join(r.reasons) for r in rows))
     table.add_row("devices (most at once)", *(_devices(row) for row in rows))
     table.add_row("device hours held", *(f"{row.allocated_hours:,.1f}" for row in rows))
@@ -79,7 +83,7 @@ def _comparison(plan: Plan) -> Table:
 def _stages(plan: Plan) -> Table:
     by_row = [row.daily.by_stage() for row in plan.rows]
     stages = dict.fromkeys(stage for stages in by_row for stage in stages)
-    table = _table(
+    table = figures_table(
         f"{plan.inputs.book.currency} a day by stage", *(r.architecture.parts.label for r in plan.rows)
     )
     for stage in stages:
@@ -105,24 +109,20 @@ def _break_even(plan: Plan) -> list[Text]:
 
 
 def _swings(plan: Plan, swings: Sequence[Sensitivity]) -> Table:
-    currency = plan.inputs.book.currency
-    labels = [f"{a.parts.label}" for a in Architecture]
-    table = _table(
-        f"input moved alone: swing of {currency} a year", "low", "high", *labels, "cheapest low > high"
-    )
+    labels = [a.parts.label for a in Architecture]
+    first, flip = f"input moved alone: swing of {plan.inputs.book.currency} a year", "cheapest low > high"
+    table = figures_table(first, "low", "high", *labels, flip, texts=(flip,))
     for row in swings[:SHOWN_SWINGS]:
         ends = [a.parts.label if a else "none" for a in (row.cheapest_low, row.cheapest_high)]
-        flip = ends[0] if ends[0] == ends[1] else f"{ends[0]} > {ends[1]}"
+        cheapest = ends[0] if ends[0] == ends[1] else f"{ends[0]} > {ends[1]}"
         cells = [f"{row.swing(a):,.0f}" for a in Architecture]
-        table.add_row(f"{row.name} ({row.unit})", f"{row.low:g}", f"{row.high:g}", *cells, flip)
+        table.add_row(f"{row.name} ({row.unit})", f"{row.low:g}", f"{row.high:g}", *cells, cheapest)
     return table
 
 
 def _inputs(plan: Plan) -> Table:
     inputs = plan.inputs
-    table = Table(box=None, pad_edge=False, header_style="bold", show_edge=False)
-    for name in ("input", "value", "kind", "source"):
-        table.add_column(name, justify="left", overflow="fold")
+    table = figures_table("input", "value", "kind", "source", texts=("kind", "source"))
     speed = inputs.device.images_per_second
     table.add_row("images per day", f"{inputs.images_per_day:,.0f}", "assumed", "your parameter")
     table.add_row(
@@ -148,11 +148,3 @@ def _devices(row: ArchitecturePlan) -> str:
 def _money(total: Total) -> str:
     bound = ">= " if total.is_lower_bound else ""
     return f"{bound}{total.amount:,.2f}" if total.amount < 10_000 else f"{bound}{total.amount:,.0f}"
-
-
-def _table(first: str, *others: str) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold", show_edge=False)
-    table.add_column(first, no_wrap=True)
-    for name in others:
-        table.add_column(name, justify="right")
-    return table

@@ -12,8 +12,8 @@ import orjson
 from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
-from bench.commands.results_console import figures_table
 from bench.config import HarnessConfig
+from bench.figures_table import figures_table
 from bench.scale.measure import CHUNKS, AtScale, dump, send
 from bench.scale.small_images import DISTINCT, SIDE_PX, small_images
 from bench.setup import prepare

@@ -14,6 +14,7 @@ from rich.text import Text
 from bench.commands.results_console import results_console
 from bench.cost.replay import Comparison, Run, replay
 from bench.exit_codes import ExitCode
+from bench.figures_table import figures_table
 from bench.run_folder import find_run
 
 
@@ -41,11 +42,8 @@ def simulate(run: str, against: str, seed: int, output: Path, as_json: bool) -> 
 
 
 def _table(rows: list[Comparison]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold", show_edge=False)
-    for name in ("arm", "figure"):
-        table.add_column(name, no_wrap=True)
-    for name in ("predicted", "measured", "unit", "error", "within", ""):
-        table.add_column(name, justify="right", no_wrap=True)
+    columns = ("arm", "figure", "predicted", "measured", "unit", "error", "within", "")
+    table = figures_table(*columns, texts=("figure", "unit", ""))
     for row in rows:
         judged = row.tolerance is not None
         verdict = Text("ok" if judged else "", "green") if row.ok else Text("OUTSIDE", "bold red")

@@ -20,6 +20,7 @@ from bench.commands.results_console import results_console
 from bench.config import HarnessConfig
 from bench.durations import duration_text
 from bench.exit_codes import ExitCode
+from bench.figures_table import figures_table
 from bench.images import load_dataset
 from bench.run import RunSettings
 from bench.services.needs import servers_needed
@@ -133,9 +134,8 @@ def _table(arm: str, found: Search) -> Table:
         title = f"{arm} sustains {found.sustained:.1f}/s, not {found.unsustained:.1f}/s"
     elif found.sustained is not None:
         title = f"{arm} sustains at least {found.sustained:.1f}/s, the most that was offered"
-    table = Table(title=title, title_justify="left", box=None, header_style="dim", pad_edge=False)
-    for column in ("rate /s", "window", "median", f"lag slope s/s ({CONFIDENCE:.0%})", "verdict"):
-        table.add_column(column, justify="right")
+    columns = ("rate /s", "window", "median", f"lag slope s/s ({CONFIDENCE:.0%})", "verdict")
+    table = figures_table(*columns, texts=("verdict",), title=title)
     for probe in found.probes:
         slope = probe.slope
         table.add_row(

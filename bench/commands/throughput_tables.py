@@ -8,7 +8,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from bench.commands.results_console import figures_table
+from bench.figures_table import figures_table
 from bench.throughput.drains import Drain
 from bench.throughput.findings import Findings
 from bench.throughput.latency import Latency

@@ -7,7 +7,6 @@ from typing import Any
 
 import orjson
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from bench.compare.comparison import Comparison, MetricComparison, Verdict
@@ -22,6 +21,7 @@ from bench.compare.texts import (
     verdict_text,
 )
 from bench.exports.escape import markdown_text
+from bench.figures_table import figures_table
 
 _STYLES = {Verdict.WORSE: "bold red", Verdict.BETTER: "bold green", Verdict.DIFFERS: "bold yellow"}
 _COLUMNS = ("metric", "base", "head", "change [95 %]", "confidence", "verdict")
@@ -29,9 +29,7 @@ _COLUMNS = ("metric", "base", "head", "change [95 %]", "confidence", "verdict")
 
 def comparison_table(comparison: Comparison, *, is_complete: bool = False) -> RenderableType:
     """For the terminal."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in _COLUMNS:
-        table.add_column(name, justify="right" if name in ("base", "head") else "left")
+    table = figures_table(*_COLUMNS, texts=_COLUMNS[3:])
     shown = shown_metrics(comparison, is_complete=is_complete)
     for metric in shown:
         table.add_row(*(Text(cell, style=_STYLES.get(metric.verdict, "")) for cell in _row(metric)))

@@ -51,11 +51,20 @@ class StoredRun:
         """Every metric by its id."""
         return {found.id: found for found in measure(self.result)}
 
+    @property
+    def is_valid(self) -> bool:
+        """Whether its figures count."""
+        return bool(self.result["validity"]["valid"])
+
+    @property
+    def broken_rules(self) -> list[Mapping[str, Any]]:
+        """The rules of validity that an INVALID run breaks, with reason and advice."""
+        return [rule for rule in self.result["validity"]["rules"] if not rule["ok"]]
+
     def require_valid(self) -> None:
         """Raise InvalidRun with the rules that are broken, unless the run is VALID."""
-        validity = self.result["validity"]
-        if not validity["valid"]:
-            broken = [rule for rule in validity["rules"] if not rule["ok"]]
+        if not self.is_valid:
+            broken = self.broken_rules
             names = ", ".join(rule["id"] for rule in broken)
             advice = "; ".join(dict.fromkeys(rule["advice"] for rule in broken if rule.get("advice")))
             raise InvalidRun(

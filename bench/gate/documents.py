@@ -6,21 +6,22 @@ from pathlib import Path
 from xml.etree import ElementTree as ET
 
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from bench.exit_codes import MEANINGS, ExitCode
 from bench.exports.escape import markdown_text, xml_text
+from bench.figures_table import figures_table
 from bench.gate.evaluate import Check, GateReport, Outcome
 
 _COLUMNS = ("", "threshold", "limit", "actual", "note")
 
 
 def gate_table(report: GateReport) -> RenderableType:
-    """For the terminal: every threshold with limit and actual, then the verdict."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in _COLUMNS:
-        table.add_column(name)
+    """For the terminal: the verdict below every threshold with limit and actual, or above the rules that an
+    INVALID run broke."""
+    if report.invalid is not None:
+        return Group(Text(_verdict(report), style="bold red"), *(Text(text) for text in _reasons(report)))
+    table = figures_table(*_COLUMNS, texts=("threshold", "note"))
     for check in report.checks:
         style = "green" if check.outcome is Outcome.HOLDS else "bold red"
         table.add_row(*(Text(cell, style=style if i == 0 else "") for i, cell in enumerate(_cells(check))))
@@ -40,8 +41,8 @@ def gate_markdown(report: GateReport) -> str:
             if check.outcome is not Outcome.HOLDS:
                 cells[0] = f"**{cells[0]}**"
             lines.append(f"| {' | '.join(cells)} |")
-    if report.advice:
-        lines += ["", *(f"- {markdown_text(text)}" for text in report.advice)]
+    if texts := [*_reasons(report), *report.advice]:
+        lines += ["", *(f"- {markdown_text(text)}" for text in texts)]
     return "\n".join(lines) + "\n"
 
 
@@ -49,9 +50,11 @@ def write_junit(report: GateReport, path: Path) -> Path:
     """One test case per threshold; an INVALID run is an error, and so is what could not be judged."""
     suite = ET.Element("testsuite", name="lkbench.gate")
     errors = failures = 0
-    if report.invalid:
+    if report.invalid is not None:
         case = ET.SubElement(suite, "testcase", classname="lkbench.gate", name="the run is VALID")
-        ET.SubElement(case, "error", message=xml_text(report.invalid), type="INVALID")
+        ET.SubElement(case, "error", message=xml_text(_verdict(report)), type="INVALID").text = xml_text(
+            "\n".join(_reasons(report))
+        )
         errors += 1
     for check in report.checks:
         case = ET.SubElement(suite, "testcase", classname="lkbench.gate", name=xml_text(check.threshold.text))
@@ -82,5 +85,12 @@ def _cells(check: Check) -> tuple[str, ...]:
 def _verdict(report: GateReport) -> str:
     if report.exit_code is ExitCode.OK:
         return f"gate passed: {len(report.checks)} thresholds hold"
-    reason = report.invalid or MEANINGS[report.exit_code]
+    reason = MEANINGS[report.exit_code]
+    if report.invalid is not None:
+        reason = f"run {report.invalid.name} is INVALID: its figures don't count"
     return f"gate failed ({report.exit_code.value}): {reason}"
+
+
+def _reasons(report: GateReport) -> list[str]:
+    broken = report.invalid.broken_rules if report.invalid is not None else ()
+    return [f"{rule['id']}: {rule['reason']}. To do: {rule['advice']}." for rule in broken]

@@ -10,11 +10,11 @@ from enum import StrEnum
 
 from bench.arms import arm_names
 from bench.compare.comparison import Comparison, MetricComparison, Verdict, compare
-from bench.compare.sides import Side
+from bench.compare.sides import Side, StoredRun
 from bench.compare.texts import change_text, value_text, verdict_text
 from bench.exit_codes import ExitCode
 from bench.gate.threshold import Threshold, known_metrics, parse_threshold
-from signals.errors import ConfigurationError, InvalidRun
+from signals.errors import ConfigurationError
 
 
 class Outcome(StrEnum):
@@ -60,18 +60,18 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class GateReport:
-    """All checks of one gate; ``invalid`` says why no figure counts."""
+    """All checks of one gate; none where a run is ``invalid``, whose figures don't count."""
 
     head: str
     checks: tuple[Check, ...]
-    invalid: str = ""
+    invalid: StoredRun | None = None
     comparison: Comparison | None = None
 
     @property
     def exit_code(self) -> ExitCode:
         """The gravest finding first."""
         outcomes = {check.outcome for check in self.checks}
-        if self.invalid:
+        if self.invalid is not None:
             return ExitCode.INVALID_RUN
         if outcomes & {Outcome.BREACHED, Outcome.NOT_MEASURED}:
             return ExitCode.THRESHOLD_BREACHED
@@ -108,13 +108,10 @@ def run_gate(
     thresholds = [parse_threshold(text, known_metrics(found, arms)) for text in texts]
     if base is None and (relative := [t.text for t in thresholds if t.is_relative]):
         raise ConfigurationError(f"threshold {relative[0]!r} needs a base: use --base RUN")
-    try:
-        for side in filter(None, (head, base, again)):
-            for run in side.runs:
-                run.require_valid()
-        comparison = compare(base, head, again=again, is_paired=is_paired, detect=detect) if base else None
-    except InvalidRun as error:
-        return GateReport(head.label, (), invalid=str(error))
+    runs = [run for side in (head, base, again) if side is not None for run in side.runs]
+    if (invalid := next((run for run in runs if not run.is_valid), None)) is not None:
+        return GateReport(head.label, (), invalid=invalid)
+    comparison = compare(base, head, again=again, is_paired=is_paired, detect=detect) if base else None
     checks = tuple(_check(threshold, head, comparison) for threshold in thresholds)
     return GateReport(head.label, checks, comparison=comparison)
 

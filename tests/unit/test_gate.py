@@ -5,12 +5,13 @@ from typing import Any
 from xml.etree import ElementTree as ET
 
 import pytest
+from rich.console import Console
 
 from bench.cli import main
 from bench.compare.comparison import DETECT
 from bench.exit_codes import ExitCode, describe
 from bench.gate.configuration import load_thresholds
-from bench.gate.documents import gate_markdown
+from bench.gate.documents import gate_markdown, gate_table
 from bench.gate.evaluate import GateReport, Outcome, run_gate
 from bench.gate.threshold import known_metrics, parse_threshold
 from bench.metrics import measure
@@ -239,7 +240,14 @@ def test_what_fails_says_what_to_do() -> None:
     assert not gate("agreement == 1").advice
     bad = invalid("bad")
     advice = bad["validity"]["rules"][0]["advice"]
-    assert advice in gate("agreement == 1", head=bad).invalid
+    report = gate("agreement == 1", head=bad)
+    assert advice in gate_markdown(report).replace("\\", "")
+    console = Console(width=200, color_system=None)
+    with console.capture() as capture:
+        console.print(gate_table(report))
+    verdict, reason = capture.get().splitlines()
+    assert verdict == "gate failed (6): run bad is INVALID: its figures don't count"
+    assert reason.startswith(bad["validity"]["rules"][0]["id"]) and advice in reason
 
 
 def test_every_code_is_explained() -> None:
