@@ -13,12 +13,14 @@ from typing import Any
 import orjson
 
 from bench.agreement import compare_arms, inventory
+from bench.charts import drawn_sections
 from bench.cost.pricebook import DEFAULT_BOOK, PriceBook
 from bench.cost.section import cost_section
 from bench.ledger_query import open_ledger
 from bench.manifest import read_manifest
 from bench.provenance import provenance
 from bench.resources.section import resources_section
+from bench.statistics.availability import curves_of
 from bench.statistics.steady_state import steady_state
 from bench.validity import judge
 
@@ -72,6 +74,7 @@ def compute_result(run_dir: Path) -> dict[str, Any]:
         "machine": _section("machine", **machine, reasons=_unsampled(machine)),
         "arms": arms,
         "agreement": agreement,
+        **drawn_sections(queries.__getitem__, queries.curves),
     }
 
 
@@ -92,15 +95,19 @@ FIGURE_QUERIES = (
     "machine",
     "resources",
     "gpu",
+    "percentile_curve",
+    "over_time",
+    "lives",
 )  # of bench/sql, each run once for a result
 
 
 class _Queries:
-    """Rows of each shipped query, run once."""
+    """Rows of each shipped query, run once, and the availability curves."""
 
     def __init__(self, run_dir: Path) -> None:
         with open_ledger(run_dir, with_parts=True) as query:
             self._rows = {name: query.rows(name) for name in FIGURE_QUERIES}
+            self.curves = curves_of(query)
 
     def __getitem__(self, name: str) -> Rows:
         return self._rows[name]

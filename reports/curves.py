@@ -6,12 +6,9 @@ that no curve is told by its colour alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-
-from bench.ledger_query import LedgerQuery, open_ledger
-from bench.statistics.availability import curves_of
+from typing import Any
 
 COLOURS = ("#d55e00", "#0072b2", "#009e73", "#cc79a7")
 DASHES = {"online": "", "batch": "7 4"}
@@ -57,25 +54,20 @@ class Label:
     is_left: bool
 
 
-def load_curves(run_dir: Path, arms: Sequence[str]) -> list[Curve]:
-    """The curves of a run folder."""
-    with open_ledger(run_dir) as ledger:
-        return availability_curves(ledger, arms)
-
-
-def availability_curves(ledger: LedgerQuery, arms: Sequence[str]) -> list[Curve]:
-    """One curve per arm and consumer that has any available key; ``arms`` gives each its colour."""
+def availability_curves(charts: Mapping[str, Any], arms: Sequence[str]) -> list[Curve]:
+    """One curve per arm and consumer that has any available key, from the section ``charts`` of a result;
+    ``arms`` gives each its colour."""
     return [
         Curve(
-            arm=curve.arm,
-            consumer=curve.consumer,
-            colour=arms.index(curve.arm) % len(COLOURS),
-            seconds=tuple(max(seconds, SHORTEST_SECONDS) for seconds in curve.seconds),
-            fractions=curve.share,
-            band=None if curve.low is None or curve.high is None else (curve.low, curve.high),
-            band_reason=curve.band_reason,
+            arm=series["arm"],
+            consumer=series["consumer"],
+            colour=arms.index(series["arm"]) % len(COLOURS),
+            seconds=tuple(max(seconds, SHORTEST_SECONDS) for seconds in series["seconds"]),
+            fractions=tuple(series["share"]),
+            band=None if series["low"] is None else (tuple(series["low"]), tuple(series["high"])),
+            band_reason=series["reasons"].get("low", ""),
         )
-        for curve in curves_of(ledger)
+        for series in charts["availability"]["series"]
     ]
 
 

@@ -6,12 +6,12 @@ import math
 from pathlib import Path
 
 import matplotlib as mpl
-import orjson
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from reports.curves import COLOURS, Curve, load_curves, place_labels, tick_text
+from reports.curves import COLOURS, Curve, availability_curves, place_labels, tick_text
+from reports.stored_result import read_result
 
 WIDTH_INCHES, HEIGHT_INCHES, DOTS_PER_INCH = 8.0, 4.5, 150
 LINE_STYLES = {"online": "solid", "batch": (0, (5, 2.5))}
@@ -20,10 +20,10 @@ LINE_STYLES = {"online": "solid", "batch": (0, (5, 2.5))}
 def write_figure(run_dir: Path) -> Path:
     """Write ``availability.svg`` and ``availability.png`` to the run folder; returns the SVG's path.
 
-    The same run gives the same bytes. Raises ConfigurationError if the run has no sealed ledger.
+    The same run gives the same bytes. Raises ConfigurationError if the run has no result.
     """
-    result = orjson.loads((run_dir / "result.json").read_bytes())
-    curves = load_curves(run_dir, list(result["arms"]))
+    result = read_result(run_dir)
+    curves = availability_curves(result["charts"], list(result["arms"]))
     path = run_dir / "availability.svg"
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "lkbench", "font.family": "sans-serif"}):
         figure = Figure(figsize=(WIDTH_INCHES, HEIGHT_INCHES), layout="constrained")

@@ -16,7 +16,7 @@ from markupsafe import Markup
 
 from bench.durations import duration_text
 from bench.image_names import FILE as IMAGE_NAMES_FILE
-from bench.ledger_query import SHARED, open_ledger, sql_text
+from bench.ledger_query import SHARED, sql_text
 from bench.manifest import read_manifest
 from bench.metrics import measure
 from bench.results import FIGURE_QUERIES
@@ -30,11 +30,10 @@ from reports.plots import availability_plot, backlog_plot, latency_plot, percent
 from reports.policy import Assets
 from reports.provenance import environment_rows
 from reports.saved_plan import SavedPlan, saved_plan
+from reports.stored_result import read_result
 from reports.summary import hours_text, reasons, summary_rows, usd_text
-from signals.errors import ConfigurationError
 
-PAGE_QUERIES = ("percentile_curve", "over_time", "lives")
-QUERIES = (*SHARED, *FIGURE_QUERIES, "survival", *PAGE_QUERIES)
+QUERIES = (*SHARED, *FIGURE_QUERIES, "survival")
 # Shown in the section of their figures; what is neither here nor in the comparison stands at the end.
 PLACED = (
     *("conditions", "survival", "percentile_curve", "over_time", "stage_parts", "parts_check"),
@@ -70,14 +69,11 @@ RAW_DATA = {
 
 
 def write_report(run_dir: Path) -> Path:
-    """Write ``report.html`` into the run folder, from ``result.json``, the manifest and the ledger.
+    """Write ``report.html`` into the run folder, from ``result.json`` and the manifest.
 
     Raises ConfigurationError if the run has no result.
     """
-    result_path = run_dir / "result.json"
-    if not result_path.is_file():
-        raise ConfigurationError(f"{run_dir} has no result.json: only a run that ended can be reported")
-    page = render(orjson.loads(result_path.read_bytes()), read_manifest(run_dir), run_dir)
+    page = render(read_result(run_dir), read_manifest(run_dir), run_dir)
     return write_page(page, run_dir / "report.html")
 
 
@@ -86,24 +82,23 @@ def render(result: dict[str, Any], manifest: Mapping[str, Any], run_dir: Path) -
     arms = list(result["arms"])
     rows = summary_rows(result)
     plan = saved_plan(run_dir)
-    with open_ledger(run_dir) as ledger:
-        found = {name: ledger.rows(name) for name in PAGE_QUERIES}
-        curves = availability_curves(ledger, arms)
-    listed = list(figures(Located(result)))
+    located, charts = Located(result), result["charts"]
+    curves = availability_curves(charts, arms)
+    listed = list(figures(located))
     assets = Assets.load()
     return (
         _environment()
         .get_template("report.html.j2")
         .render(
-            result=Located(result),
+            result=located,
             manifest=manifest,
             arms=arms,
             summary=rows,
             missing=reasons(rows),
             summary_queries=dict.fromkeys(row.query for row in rows if row.query),
-            plots=_plots(found, curves, arms, _freshness_seconds(manifest, plan)),
+            plots=_plots(charts, curves, arms, _freshness_seconds(manifest, plan)),
             bandless=sorted({curve.band_reason for curve in curves if curve.band_reason}),
-            lives=lives(found["lives"]),
+            lives=lives(located["lives"]["images"]),
             longest_allocated=_longest_allocated(result),
             dearest_usd=_dearest(result),
             night_end=_night_end(result),
@@ -125,16 +120,16 @@ def render(result: dict[str, Any], manifest: Mapping[str, Any], run_dir: Path) -
 
 
 def _plots(
-    found: Mapping[str, list[dict[str, Any]]],
+    charts: Mapping[str, Any],
     curves: list[Curve],
     arms: list[str],
     freshness_seconds: float | None,
 ) -> dict[str, Plot]:
     plots = (
         availability_plot(curves, freshness_seconds),
-        percentile_plot(found["percentile_curve"], arms),
-        latency_plot(found["over_time"], arms),
-        backlog_plot(found["over_time"], arms),
+        percentile_plot(charts["percentiles"]["rows"], arms),
+        latency_plot(charts["over_time"]["rows"], arms),
+        backlog_plot(charts["over_time"]["rows"], arms),
     )
     return {plot.id: plot for plot in plots if plot is not None}
 
@@ -191,7 +186,6 @@ def _environment() -> Environment:
         styles=_styles,
     )
     environment.globals.update(
-        duration=lambda seconds: _glue(duration_text(seconds)),
         share=_share,
         moment=_moment,
         marker=marker,

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import groupby
-from typing import Any
+
+from reports.located import Located
 
 ONLINE, BATCH = "until the online consumer has it", "until the batch consumer has it"
 NIGHTLY_PATHS = frozenset(("nightly", "dump"))
@@ -13,11 +13,11 @@ NIGHTLY_PATHS = frozenset(("nightly", "dump"))
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """One stage; seconds after the scheduled arrival."""
+    """One stage; it starts so many seconds after the scheduled arrival. A moment has no duration."""
 
     label: str
-    start_seconds: float
-    end_seconds: float
+    start_seconds: Located
+    duration_seconds: Located
     note: str
 
 
@@ -31,53 +31,36 @@ class Part:
     @property
     def end_seconds(self) -> float:
         """Where the last stage ends."""
-        return max(span.end_seconds for span in self.spans)
+        return max(float(span.start_seconds.value + span.duration_seconds.value) for span in self.spans)
 
 
 @dataclass(frozen=True, slots=True)
 class Life:
     """One image in one arm. ``which`` says why it was chosen: median or slowest."""
 
-    arm: str
-    which: str
-    replicate: int
-    galaxy: str
-    image_signature: str
-    file_name: str | None
-    online_seconds: float
+    image: Located
     parts: tuple[Part, ...]
 
 
-def lives(rows: Iterable[Mapping[str, Any]]) -> list[Life]:
-    """The images of ``bench/sql/lives.sql``, in its order."""
+def lives(images: Iterable[Located]) -> list[Life]:
+    """The images of the section ``lives`` of a result, in its order."""
     found = []
-    for (arm, which), of_image in groupby(rows, key=lambda row: (row["arm"], row["which"])):
-        stages = list(of_image)
-        first = stages[0]
+    for image in images:
+        stages = list(image["stages"])
         parts = (
-            Part(ONLINE, tuple(_span(row) for row in stages if not _is_for_batch(row))),
-            Part(BATCH, tuple(_span(row) for row in stages if _is_for_batch(row))),
+            Part(ONLINE, tuple(_span(stage) for stage in stages if not _is_for_batch(stage))),
+            Part(BATCH, tuple(_span(stage) for stage in stages if _is_for_batch(stage))),
         )
-        found.append(
-            Life(
-                arm=arm,
-                which=which,
-                replicate=first["replicate"],
-                galaxy=first["galaxy"],
-                image_signature=first["image_signature"],
-                file_name=first["file_name"],
-                online_seconds=first["online_seconds"],
-                parts=tuple(part for part in parts if part.spans),
-            )
-        )
+        found.append(Life(image, tuple(part for part in parts if part.spans)))
     return found
 
 
-def _is_for_batch(row: Mapping[str, Any]) -> bool:
-    return row["path"] in NIGHTLY_PATHS or row["stage"] == "available_batch"
+def _is_for_batch(stage: Located) -> bool:
+    return stage["path"].value in NIGHTLY_PATHS or stage["stage"].value == "available_batch"
 
 
-def _span(row: Mapping[str, Any]) -> Span:
+def _span(stage: Located) -> Span:
+    row = stage.value
     notes = []
     if row["attempt"] > 1:
         notes.append(f"attempt {row['attempt']}")
@@ -88,7 +71,7 @@ def _span(row: Mapping[str, Any]) -> Span:
     label = row["stage"].replace("_", " ")
     return Span(
         label=f"{label} (at night)" if row["path"] in NIGHTLY_PATHS else label,
-        start_seconds=row["start_seconds"],
-        end_seconds=row["end_seconds"],
+        start_seconds=stage["start_seconds"],
+        duration_seconds=stage["duration_seconds"],
         note=", ".join(notes),
     )

@@ -54,6 +54,7 @@ class Figure:
 
 
 NOT_FIGURES = frozenset(("source", "query", "reasons", "schema_version"))
+DRAWN = frozenset(("charts", "lives"))  # stand in the result for what the page draws of them
 UNITS = {
     "_seconds": "s",
     "_hours": "h",
@@ -65,13 +66,14 @@ UNITS = {
 
 
 def figures(node: Located, tag: str = "", query: str = "", reason: str = "") -> Iterator[Figure]:
-    """All numbers below ``node``, in order, each with the tag and the query of the section that holds it."""
+    """All numbers below ``node`` but the points of drawings, in order, each with the tag and the query of the
+    section that holds it."""
     value = node.value
     if isinstance(value, dict):
         tag, query = str(value.get("source", tag)), str(value.get("query", query))
         why = value.get("reasons") or {}
         for key in value:
-            if key not in NOT_FIGURES:
+            if key not in NOT_FIGURES | DRAWN:
                 yield from figures(node[key], tag, query, str(why.get(key, "")))
     elif isinstance(value, list):
         for element in node:

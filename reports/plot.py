@@ -79,8 +79,7 @@ class Plot:
             "x": self.scales[0][0].unit,
             "y": self.scales[0][1].unit,
             "series": [
-                {"name": s.name, "arm": s.arm, "step": s.is_step, "x": _digits(s.x), "y": _digits(s.y)}
-                for s in self.series
+                {"name": s.name, "arm": s.arm, "step": s.is_step, "x": s.x, "y": s.y} for s in self.series
             ],
         }
 
@@ -228,7 +227,3 @@ def marker_at(arm: int, x: float, y: float) -> str:
 def marker(arm: int) -> str:
     """The marker of an arm for a legend, around (8, 8)."""
     return marker_at(arm, 8, 8)
-
-
-def _digits(values: Sequence[float]) -> list[float]:
-    return [float(f"{value:.5g}") for value in values]

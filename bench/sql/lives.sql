@@ -20,11 +20,11 @@ SELECT
     e.path, e.stage, e.outcome, e.attempt, e.batch_size,
     -- An end for a consumer is a moment: its row may start at the arrival.
     (if(e.stage LIKE 'available%', e.end_ns, e.start_ns) - c.scheduled_ns) / 1e9 AS start_seconds,
-    (e.end_ns - c.scheduled_ns) / 1e9 AS end_seconds
+    if(e.stage LIKE 'available%', 0, e.end_ns - e.start_ns) / 1e9 AS duration_seconds
 FROM events e
 JOIN chosen c
     ON e.image_signature = c.image_signature AND e.arm = c.arm AND e.replicate = c.replicate
     AND e.galaxy = c.galaxy AND e.event_id IN (c.event_id, -1)
 LEFT JOIN images ON images.image_signature = c.image_signature
 QUALIFY row_number() OVER (PARTITION BY c.arm, c.which ORDER BY e.start_ns, e.end_ns) <= 60
-ORDER BY c.arm, c.which, start_seconds, end_seconds, e.path, e.stage;
+ORDER BY c.arm, c.which, start_seconds, duration_seconds, e.path, e.stage;

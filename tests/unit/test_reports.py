@@ -4,6 +4,7 @@ import base64
 import hashlib
 import html
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -16,7 +17,7 @@ from rich.console import Console
 from bench.ledger_query import sql_text
 from bench.metrics import measure
 from bench.results import FIGURE_QUERIES, compute_result, write_result
-from reports.curves import load_curves
+from reports.curves import SHORTEST_SECONDS, availability_curves
 from reports.figures import write_figure
 from reports.html import QUERIES, write_report
 from reports.located import Located, figures
@@ -140,7 +141,10 @@ def test_every_number_of_the_page_is_that_of_the_json_and_of_its_query(run_dir: 
     of_page = {str(a["data-pointer"]): str(a["value"]) for a in shown if "data-pointer" in a}
     for pointer, text in of_page.items():
         assert text == repr(at_pointer(result, pointer)) == repr(at_pointer(recomputed, pointer)), pointer
-    assert set(of_page) == {p for p in numbers(result) if not p.endswith("/schema_version")}
+    drawn = {p for p in of_page if p.startswith("/lives/")}
+    assert set(of_page) - drawn == {
+        p for p in numbers(result) if not p.startswith(("/schema_version", "/charts/", "/lives/"))
+    }
     metrics = {a["data-metric"]: str(a["value"]) for a in shown if "data-metric" in a}
     assert metrics == {m.id: str(m.value) for m in measure(recomputed) if m.value is not None}
     # What is left are device hours per day: sums of pools over the number of days.
@@ -149,6 +153,65 @@ def test_every_number_of_the_page_is_that_of_the_json_and_of_its_query(run_dir: 
     per_day = {p[kind] / p["days"] for of_arm in pools.values() for p in of_arm for kind in kinds}
     per_day |= {sum(p["allocated_hours"] / p["days"] for p in of_arm) for of_arm in pools.values()}
     assert {float(str(a["value"])) for a in shown if not {"data-pointer", "data-metric"} & set(a)} == per_day
+
+
+def test_the_result_has_every_point_of_the_charts_and_every_stage_of_the_lives(run_dir: Path) -> None:
+    path = write_report(run_dir)
+    result = orjson.loads((run_dir / "result.json").read_bytes())
+    charts = result["charts"]
+    of_result: dict[str, dict[str, set[tuple[float, float]]]] = {
+        "availability": {
+            f"{s['arm']}, {s['consumer']}": set(zip(s["seconds"], s["share"], strict=True))
+            for s in charts["availability"]["series"]
+        },
+        "percentiles": {},
+        "latency": {},
+        "backlog": {},
+    }
+    for row in charts["percentiles"]["rows"]:
+        points = of_result["percentiles"].setdefault(f"{row['arm']}, {row['consumer']}", set())
+        points.add((row["fraction"], max(row["seconds"], SHORTEST_SECONDS)))
+    for row in charts["over_time"]["rows"]:
+        for chart, x, names in (
+            ("latency", "seconds", {"median": "median_seconds", "slowest": "slowest_seconds"}),
+            ("backlog", "end_seconds", {"online": "online_backlog", "batch": "batch_backlog"}),
+        ):
+            for name, column in names.items():
+                if row[column] is not None:
+                    of_result[chart].setdefault(f"{row['arm']}, {name}", set()).add((row[x], row[column]))
+    drawing = re.compile(
+        r'<figure class="plot" id="(\w+)">.*?<script type="application/json">(.*?)</script>', re.S
+    )
+    texts = drawing.findall(path.read_text())
+    assert {chart for chart, _ in texts} == of_result.keys()
+    for chart, text in texts:
+        drawn = {s["name"]: set(zip(s["x"], s["y"], strict=True)) for s in orjson.loads(text)["series"]}
+        assert drawn.keys() == of_result[chart].keys()
+        for name, points in drawn.items():
+            # What is drawn besides is where a curve begins and ends.
+            assert of_result[chart][name] <= points, (chart, name)
+            assert len(points - of_result[chart][name]) <= 2
+
+    shown = {str(a["data-pointer"]) for tag, a in PageParser.of(path).tags if "data-pointer" in a}
+    images = result["lives"]["images"]
+    assert {(image["arm"], image["which"]) for image in images} == {
+        (arm, which) for arm in result["arms"] for which in ("median", "slowest")
+    }
+    for i, image in enumerate(images):
+        assert f"/lives/images/{i}/online_seconds" in shown
+        for j, stage in enumerate(image["stages"]):
+            assert f"/lives/images/{i}/stages/{j}/start_seconds" in shown
+            at = f"/lives/images/{i}/stages/{j}/duration_seconds"
+            assert (at in shown) == (stage["duration_seconds"] > 0)
+
+
+def test_a_result_of_before_it_had_points_is_drawn_from_its_ledger(run_dir: Path, tmp_path: Path) -> None:
+    old = shutil.copytree(run_dir, tmp_path / "old")
+    result = orjson.loads((old / "result.json").read_bytes())
+    del result["charts"], result["lives"]
+    (old / "result.json").write_bytes(orjson.dumps(result))
+    assert write_report(old).read_text() == write_report(run_dir).read_text()
+    assert write_figure(old).read_bytes() == write_figure(run_dir).read_bytes()
 
 
 def test_every_figure_has_its_tag_and_its_query_or_its_reason(run_dir: Path) -> None:
@@ -202,8 +265,7 @@ def test_a_curve_ends_at_the_share_that_became_available(tmp_path: Path) -> None
         run.arrival(n, n, 0.0)
         if n < 3:
             run.online(n, n, 0.0, 0.1 * (n + 1))
-    run_dir = run.write()
-    (curve,) = load_curves(run_dir, ["kappa"])
+    (curve,) = availability_curves(compute_result(run.write())["charts"], ["kappa"])
     assert curve.seconds == pytest.approx((0.1, 0.2, 0.3))
     assert curve.fractions == pytest.approx((0.25, 0.5, 0.75))
     assert list(curve.points(100.0))[-1] == (100.0, 0.75)
