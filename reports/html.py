@@ -98,7 +98,7 @@ def render(result: dict[str, Any], manifest: Mapping[str, Any], run_dir: Path) -
             summary_queries=dict.fromkeys(row.query for row in rows if row.query),
             plots=_plots(charts, curves, arms, _freshness_seconds(manifest, plan)),
             bandless=sorted({curve.band_reason for curve in curves if curve.band_reason}),
-            lives=lives(located["lives"]["images"]),
+            lives=sorted(lives(located["lives"]["images"]), key=lambda life: arms.index(life.arm)),
             longest_allocated=_longest_allocated(result),
             dearest_usd=_dearest(result),
             night_end=_night_end(result),

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from reports.located import Located
 
 ONLINE, BATCH = "until the online consumer has it", "until the batch consumer has it"
+LEAST_SHARE = 1 / 150  # of a bar's width
 NIGHTLY_PATHS = frozenset(("nightly", "dump"))
 
 
@@ -33,6 +34,11 @@ class Part:
         """Where the last stage ends."""
         return max(float(span.start_seconds.value + span.duration_seconds.value) for span in self.spans)
 
+    def bar(self, span: Span) -> tuple[float, float]:
+        """Start and length of a stage's bar in seconds; a moment gets a length that is seen."""
+        length = float(span.duration_seconds.value) or self.end_seconds * LEAST_SHARE
+        return min(float(span.start_seconds.value), self.end_seconds - length), length
+
 
 @dataclass(frozen=True, slots=True)
 class Life:
@@ -40,6 +46,11 @@ class Life:
 
     image: Located
     parts: tuple[Part, ...]
+
+    @property
+    def arm(self) -> str:
+        """Its name."""
+        return str(self.image["arm"])
 
 
 def lives(images: Iterable[Located]) -> list[Life]:

@@ -62,7 +62,9 @@ def percentile_plot(rows: Rows, arms: Sequence[str]) -> Plot | None:
             tuple(row["fraction"] for row in points),
             tuple(max(row["seconds"], SHORTEST_SECONDS) for row in points),
         )
-        for (arm, consumer), points in _grouped(rows, "arm", "consumer")
+        for (arm, consumer), points in sorted(
+            _grouped(rows, "arm", "consumer"), key=lambda of: (of[0][0], list(DASHES).index(of[0][1]))
+        )
     )
     return Plot(
         id="percentiles",

@@ -12,6 +12,8 @@ Kind = Literal["linear", "log", "nines"]
 Unit = Literal["seconds", "share", "count", "number"]
 NICE_STEPS = (1.0, 2.0, 2.5, 5.0, 10.0)
 LONGEST_IN_SECONDS = 120.0  # as in duration_text: beyond, minutes and hours
+NINES = (0.0, 0.5, 0.9, 0.99, 0.999, 0.9999, 0.99999)
+LEAST_OF_A_TICK = 0.7  # of the room that a tick has on average: its text just fits
 TIME_STEPS = (30.0, 60.0, 120.0, 300.0, 600.0, 900.0, 1800.0, 3600.0)
 
 
@@ -31,8 +33,12 @@ class Scale:
 
     def ticks(self, most: int) -> list[tuple[float, str]]:
         """At most about ``most`` values with their texts, from low to high."""
+        values: list[float] = []
         if self.kind == "nines":
-            values = [v for v in (0.0, 0.5, 0.9, 0.99, 0.999, 0.9999, 0.99999) if v <= self.high + 1e-12]
+            for value in NINES:
+                is_far = not values or self.at(value) - self.at(values[-1]) >= LEAST_OF_A_TICK / max(most, 1)
+                if value <= self.high + 1e-12 and is_far:
+                    values.append(value)
         elif self.kind == "log":
             low, high = round(math.log10(self.low)), round(math.log10(self.high))
             step = math.ceil((high - low) / max(most, 1))

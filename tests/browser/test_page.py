@@ -125,6 +125,22 @@ def test_no_table_is_cut_off_on_a_phone(browser: Browser, report: Path) -> None:
     assert [frame.get_attribute("aria-label") for frame in frames if frame.evaluate(wide)] == []
 
 
+def test_paper_gets_charts_and_figures_without_controls(browser: Browser, report: Path) -> None:
+    a4_between_margins = (688, 1017)
+    it = opened(browser, report, a4_between_margins, dark=True)
+    it.plot("latency").get_by_role("checkbox", name="kappa").uncheck()
+    it.page.emulate_media(media="print", color_scheme="dark")
+    assert it.page.locator("input:visible, nav:visible, summary:visible, output:visible").count() == 0
+    assert it.page.locator("figure.plot svg.drawing:visible").count() == 4
+    assert it.plot("availability").locator(".controls").inner_text().split() == [
+        *("Arms", "lambda", "kappa", "online", "batch")
+    ]
+    assert "kappa" not in it.plot("latency").locator(".controls").inner_text()  # what is hidden stays so
+    assert it.page.evaluate("document.documentElement.scrollWidth") == a4_between_margins[0]
+    colours = "e => [getComputedStyle(e).color, getComputedStyle(e).backgroundColor]"
+    assert it.page.locator("body").evaluate(colours) == ["rgb(0, 0, 0)", "rgb(255, 255, 255)"]
+
+
 def test_the_time_axis_switches_between_log_and_linear(desktop: Opened) -> None:
     plot = desktop.plot("availability")
     shown = plot.locator("svg.drawing:visible")
