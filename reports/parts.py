@@ -4,6 +4,7 @@ from __future__ import annotations
 
 MEANINGS = {
     "generator": "from the scheduled time until the harness had handed the image over",
+    "overtaken": "until the repeat that was announced before the first arrival had been handed over",
     "wait_for_midnight": "from the scheduled time to the midnight of its day",
     "night_start": "from midnight to the first nightly step",
     "watermark": "the stream passes midnight",

@@ -46,16 +46,18 @@ FROM events
 WHERE stage = 'day'
 GROUP BY ALL;
 
--- One row per key. Which dead letters end a key for which consumer: those of the nightly path and of the
+-- One row per key. The online consumer holds its signals from the first announcement on, whichever of its
+-- arrivals that was about (online_event_id): a repeat may overtake the first. Which dead letters end a key for which consumer: those of the nightly path and of the
 -- dump never concern the online consumer, those of the online path never the batch consumer.
 CREATE TEMP TABLE keys AS
 WITH first_arrivals AS (
-    SELECT arm, replicate, galaxy, image_signature, day, event_id, scheduled_ns
+    SELECT arm, replicate, galaxy, image_signature, day, event_id, scheduled_ns, submitted_ns
     FROM arrivals
     WHERE occurrence = 1
 ),
 online AS (
-    SELECT arm, replicate, galaxy, image_signature, min(available_ns) AS online_ns
+    SELECT arm, replicate, galaxy, image_signature, min(available_ns) AS online_ns,
+        arg_min(event_id, available_ns) AS online_event_id
     FROM arrivals JOIN online_ends USING (arm, replicate, event_id)
     GROUP BY ALL
 ),
@@ -70,6 +72,7 @@ dead AS (
 SELECT
     first_arrivals.*,
     online_ns,
+    online_event_id,
     batch_ends.available_ns AS batch_ns,
     coalesce(online_dead, FALSE) AS online_dead,
     coalesce(batch_dead, FALSE) AS batch_dead

@@ -1,9 +1,9 @@
 -- The life of two images of each arm: the one that the online consumer waited longest for, and the one at the
--- median. Times in seconds after the scheduled first arrival. Rows of the first arrival and of the nightly
--- path; at most 60 of an image.
+-- median. Times in seconds after the scheduled first arrival. Rows of the first arrival, of the repeat
+-- if one was announced before it, and of the nightly path; at most 60 of an image.
 WITH ranked AS (
     SELECT
-        arm, replicate, galaxy, image_signature, event_id, scheduled_ns, online_ns,
+        arm, replicate, galaxy, image_signature, event_id, online_event_id, scheduled_ns, online_ns,
         row_number() OVER (PARTITION BY arm ORDER BY online_ns - scheduled_ns, replicate, event_id) AS rank,
         count(*) OVER (PARTITION BY arm) AS n
     FROM keys
@@ -24,7 +24,7 @@ SELECT
 FROM events e
 JOIN chosen c
     ON e.image_signature = c.image_signature AND e.arm = c.arm AND e.replicate = c.replicate
-    AND e.galaxy = c.galaxy AND e.event_id IN (c.event_id, -1)
+    AND e.galaxy = c.galaxy AND e.event_id IN (c.event_id, c.online_event_id, -1)
 LEFT JOIN images ON images.image_signature = c.image_signature
 QUALIFY row_number() OVER (PARTITION BY c.arm, c.which ORDER BY e.start_ns, e.end_ns) <= 60
 ORDER BY c.arm, c.which, start_seconds, duration_seconds, e.path, e.stage;

@@ -6,18 +6,24 @@
 -- All times are ns after the scheduled time of the wait. There are as many waits as images and consumers, and ten
 -- times as many rows about them: those carry the number of their wait and nothing else of it.
 
--- online: each arrival. batch: each key, from its first arrival.
+-- online, batch: each key, from its first arrival. online_repeat: each arrival after it. ended_by: the arrival whose
+-- announcement ended it.
 CREATE TEMP TABLE waits AS
 SELECT row_number() OVER ()::INTEGER AS wait, *, available_ns - scheduled_ns AS whole_ns
 FROM (
     SELECT
-        arm, replicate, day, CASE WHEN occurrence = 1 THEN 'online' ELSE 'online_repeat' END AS consumer,
-        event_id, galaxy, image_signature, scheduled_ns, submitted_ns, available_ns
-    FROM arrivals JOIN online_ends USING (arm, replicate, event_id)
-    WHERE available_ns IS NOT NULL
+        arm, replicate, day, 'online' AS consumer, event_id, online_event_id AS ended_by,
+        galaxy, image_signature, scheduled_ns, submitted_ns, online_ns AS available_ns
+    FROM keys WHERE online_ns IS NOT NULL
     UNION ALL
     SELECT
-        arm, replicate, day, 'batch', event_id, galaxy, image_signature, scheduled_ns, NULL, batch_ns
+        arm, replicate, day, 'online_repeat', event_id, event_id,
+        galaxy, image_signature, scheduled_ns, submitted_ns, available_ns
+    FROM arrivals JOIN online_ends USING (arm, replicate, event_id)
+    WHERE occurrence > 1 AND available_ns IS NOT NULL
+    UNION ALL
+    SELECT
+        arm, replicate, day, 'batch', event_id, NULL, galaxy, image_signature, scheduled_ns, NULL, batch_ns
     FROM keys WHERE batch_ns IS NOT NULL
 );
 
@@ -39,11 +45,12 @@ WITH endings AS (
     WHERE w.consumer = 'batch' AND t.path = 'nightly' AND t.stage = 'write' AND t.start_ns <= w.available_ns
     UNION ALL
     SELECT w.wait, t.trail, t.attempt, t.end_ns
-    FROM trail_stages t JOIN waits w USING (arm, replicate, event_id)
+    FROM trail_stages t
+        JOIN waits w ON w.arm = t.arm AND w.replicate = t.replicate AND w.ended_by = t.event_id
     WHERE w.consumer <> 'batch' AND t.path <> 'nightly' AND t.stage = 'publish' AND t.start_ns <= w.available_ns
 )
 SELECT wait, trail, attempt, end_ns - scheduled_ns AS last_ns,
-    consumer = 'batch' AS at_night, event_id, scheduled_ns, whole_ns,
+    consumer = 'batch' AS at_night, ended_by AS event_id, scheduled_ns, whole_ns,
     if(at_night, galaxy, NULL) AS galaxy, if(at_night, image_signature, NULL) AS image_signature
 FROM (
     SELECT wait, arg_min(trail, end_ns) AS trail, arg_min(attempt, end_ns) AS attempt, min(end_ns) AS end_ns
@@ -64,12 +71,12 @@ WHERE NOT at_night AND path <> 'nightly' AND end_ns - scheduled_ns <= last_ns;
 -- Attempts that failed before the one that ended the wait: where they ended.
 CREATE TEMP VIEW earlier_attempts AS
 WITH repeated AS (
-    SELECT wait, arm, replicate, w.galaxy, w.image_signature, w.event_id, w.scheduled_ns, at_night, attempt
+    SELECT wait, arm, replicate, w.galaxy, w.image_signature, ended_by, w.scheduled_ns, at_night, attempt
     FROM ending_trails e JOIN waits w USING (wait) WHERE attempt > 1
 )
 SELECT wait, max(s.end_ns) - any_value(scheduled_ns) AS end_ns
 FROM repeated r JOIN image_stages s USING (arm, replicate, galaxy, image_signature)
-WHERE s.attempt < r.attempt AND (s.path = 'nightly') = at_night AND (at_night OR s.event_id = r.event_id)
+WHERE s.attempt < r.attempt AND (s.path = 'nightly') = at_night AND (at_night OR s.event_id = r.ended_by)
 GROUP BY wait;
 
 -- The nightly steps that a key waited for: of each the last that began before the key was read, and none that
@@ -121,6 +128,12 @@ night AS (
 SELECT wait, whole_ns, 0 AS phase, 'generator' AS part, 0 AS start_ns, submitted_ns - scheduled_ns AS end_ns
 FROM waits WHERE consumer <> 'batch'
 UNION ALL
+-- The first arrival was still on its way when the repeat that overtook it was handed over.
+SELECT wait, whole_ns, 1, 'overtaken', 0, r.submitted_ns - w.scheduled_ns
+FROM waits w
+JOIN arrivals r ON r.arm = w.arm AND r.replicate = w.replicate AND r.event_id = w.ended_by
+WHERE consumer = 'online' AND ended_by <> w.event_id
+UNION ALL
 SELECT wait, whole_ns, 0, 'wait_for_midnight', 0, midnight_ns - scheduled_ns
 FROM waits JOIN days USING (arm, replicate, day) WHERE consumer = 'batch'
 UNION ALL
@@ -156,9 +169,9 @@ FROM waits w LEFT JOIN ending_trails USING (wait);
 CREATE TYPE wait_part AS ENUM (
     SELECT part FROM waited_steps
     UNION SELECT unnest([
-        'generator', 'wait_for_midnight', 'night_start', 'earlier_attempts', 'queue', 'lookup', 'fetch', 'decode',
-        'batch_wait', 'inference', 'job_wait', 'encode', 'write', 'publish', 'wait_for_pool', 'read', 'notice',
-        'between_steps', 'unrecorded'
+        'generator', 'overtaken', 'wait_for_midnight', 'night_start', 'earlier_attempts', 'queue', 'lookup', 'fetch',
+        'decode', 'batch_wait', 'inference', 'job_wait', 'encode', 'write', 'publish', 'wait_for_pool', 'read',
+        'notice', 'between_steps', 'unrecorded'
     ])
 );
 

@@ -41,9 +41,9 @@ FROM parts p JOIN sizes s
 ORDER BY
     p.arm, p.replicate NULLS FIRST, p.consumer DESC, p.is_total,
     coalesce(list_position([
-        'generator', 'wait_for_midnight', 'night_start', 'watermark', 'checkpoint', 'spark_session', 'delta',
-        'enqueue', 'pool', 'earlier_attempts', 'queue', 'lookup', 'fetch', 'decode', 'batch_wait', 'inference',
-        'job_wait', 'encode', 'write', 'wait_for_pool', 'protobuf', 'thrift', 'hive', 'transform', 'swap', 'publish',
+        'generator', 'overtaken', 'wait_for_midnight', 'night_start', 'watermark', 'checkpoint', 'spark_session',
+        'delta', 'enqueue', 'pool', 'earlier_attempts', 'queue', 'lookup', 'fetch', 'decode', 'batch_wait',
+        'inference', 'job_wait', 'encode', 'write', 'wait_for_pool', 'protobuf', 'thrift', 'hive', 'transform', 'swap', 'publish',
         'notice', 'read', 'between_steps', 'unrecorded', 'after_midnight', 'whole'
     ], p.part), 0),
     p.part;

@@ -77,6 +77,32 @@ def test_a_retry_shows_the_attempts_before_it(tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.parametrize("is_first_lost", [False, True])
+def test_a_repeat_that_is_announced_first_ends_the_wait_of_its_key(
+    tmp_path: Path, is_first_lost: bool
+) -> None:
+    run = one_image(tmp_path / "run-1", "kappa")
+    trail(run, "stream", {Stage.QUEUE: 2.0, Stage.PUBLISH: 9.0}, 1.0, event_id=0)
+    if not is_first_lost:
+        run.online(0, 0, 1.0, 9.5)
+    run.arrival(1, 0, 3.0, late=0.25)
+    ends = {Stage.QUEUE: 4.0, Stage.FETCH: 4.5, Stage.PUBLISH: 5.0}
+    trail(run, "stream", ends, 3.0, event_id=1, pid=8)
+    run.online(1, 0, 3.0, 5.5)
+    of_repeat = {"generator": 0.25, "queue": 0.75, "fetch": 0.5, "publish": 0.5, "notice": 0.5}
+    result = write_result(run.write())["arms"]["kappa"]
+    assert parts_of(run.run_dir) == {
+        ("online", 0): {**of_repeat, "overtaken": 2.0},
+        ("online_repeat", 1): of_repeat,
+    }
+    assert result["latency"]["online"]["max_seconds"] == 4.5
+    (whole,) = (
+        row for row in result["stage_parts"]["rows"] if (row["consumer"], row["part"]) == ("online", "whole")
+    )
+    assert whole["mean_seconds"] == 4.5
+    assert result["completeness"]["lost_arrivals"] == is_first_lost
+
+
 def test_the_nightly_wait_of_an_image_follows_it_through_the_pool(tmp_path: Path) -> None:
     run = one_image(tmp_path / "run-1", "lambda")
     spans = {
