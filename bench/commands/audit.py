@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import click
 import orjson
-from rich.console import Console
 from rich.table import Table
 
-from bench.commands.results_console import results_console
+from bench.commands.options import Names, config_option, output_option
+from bench.commands.results_console import results_console, stderr_lines
 from bench.config import HarnessConfig
 from bench.exit_codes import ExitCode
 from bench.figures_table import figures_table
@@ -24,20 +24,14 @@ if TYPE_CHECKING:  # each command loads what it needs when it runs: SciPy alone 
 
 
 @click.command()
-@click.option("--only", default="", help="Items of the plan, separated by commas; see --list.")
+@click.option("--only", type=Names(), default="", help="Items of the plan, separated by commas; see --list.")
 @click.option("--list", "show_plan", is_flag=True, help="Print the plan and end.")
-@click.option(
-    "--config", "config_path", type=click.Path(path_type=Path), help="TOML file, as that of `lkbench run`."
-)
-@click.option(
-    "--output",
-    type=click.Path(path_type=Path),
-    default=Path("runs"),
-    show_default=True,
-    help="Folder in which the audit's folder is made.",
-)
+@config_option
+@output_option
 @click.option("--json", "as_json", is_flag=True, help="The rows as JSON on stdout, in place of the table.")
-def audit(only: str, show_plan: bool, config_path: Path | None, output: Path, as_json: bool) -> None:
+def audit(
+    only: tuple[str, ...], show_plan: bool, config_path: Path | None, output: Path, as_json: bool
+) -> None:
     """Plant defects of known kind and size, and check that each is found, and that nothing else is.
 
     Every defect runs in an arm that does next to nothing else, through the harness's real generator, servers,
@@ -49,10 +43,8 @@ def audit(only: str, show_plan: bool, config_path: Path | None, output: Path, as
     if show_plan:
         results_console().print(_plan_table(items))
         return
-    stderr = Console(stderr=True)
-    with Auditor(
-        output, HarnessConfig.load(config_path), lambda text: stderr.print(text, markup=False)
-    ) as auditor:
+    say = stderr_lines()
+    with Auditor(output, HarnessConfig.load(config_path), say) as auditor:
         rows = list(auditor.rows(items))
     content = [{**asdict(row), "ok": row.ok} for row in rows]
     encoded = orjson.dumps({"schema_version": 1, "rows": content}, option=orjson.OPT_INDENT_2)
@@ -61,15 +53,14 @@ def audit(only: str, show_plan: bool, config_path: Path | None, output: Path, as
         click.echo(encoded)
     else:
         results_console().print(_table(rows))
-    stderr.print(f"audit folder: {auditor.folder}", highlight=False, markup=False)
+    say(f"audit folder: {auditor.folder}")
     if not all(row.ok for row in rows):
         sys.exit(ExitCode.VERIFICATION_FAILED)
 
 
-def _chosen(only: str) -> list[PlanItem]:
+def _chosen(names: tuple[str, ...]) -> list[PlanItem]:
     from bench.audit.plan import PLAN
 
-    names = [name.strip() for name in only.split(",") if name.strip()]
     known = {item.name: item for item in PLAN}
     if unknown := sorted(set(names) - set(known)):
         raise ConfigurationError(f"the audit has no item {', '.join(unknown)}; it has {', '.join(known)}")

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import click
 import orjson
-from rich.console import Console
 
 from bench.commands.duration import Duration, Durations
-from bench.commands.results_console import results_console
+from bench.commands.options import Names, config_option, output_option
+from bench.commands.results_console import results_console, stderr_lines
 from bench.config import HarnessConfig
 from bench.exit_codes import ExitCode
 from bench.run import RunSettings
@@ -39,7 +39,9 @@ DEFAULTS = RunSettings()
 @click.option("--rate", type=float, default=10.0, show_default=True, help="Mean arrivals per second.")
 @click.option("--replicates", type=click.IntRange(1), default=2, show_default=True, help="Days of each size.")
 @click.option("--workload", default=DEFAULTS.workload, show_default=True, help="Name, or a TOML file.")
-@click.option("--arms", default=",".join(DEFAULTS.arms), show_default=True, help="Architectures.")
+@click.option(
+    "--arms", type=Names(), default=",".join(DEFAULTS.arms), show_default=True, help="Architectures."
+)
 @click.option(
     "--run",
     "run_dirs",
@@ -47,21 +49,15 @@ DEFAULTS = RunSettings()
     type=click.Path(path_type=Path, exists=True),
     help="A run folder to use in place of new runs, several times; the longest day is held out.",
 )
-@click.option("--config", "config_path", type=click.Path(path_type=Path), help="As for `lkbench run`.")
-@click.option(
-    "--output",
-    type=click.Path(path_type=Path),
-    default=DEFAULTS.output,
-    show_default=True,
-    help="Folder in which the calibration's folder is made.",
-)
+@config_option
+@output_option
 def calibrate(
     days: Sequence[float],
     held_out: float,
     rate: float,
     replicates: int,
     workload: str,
-    arms: str,
+    arms: tuple[str, ...],
     run_dirs: Sequence[Path],
     config_path: Path | None,
     output: Path,
@@ -81,17 +77,16 @@ def calibrate(
         raise ConfigurationError(
             f"--days needs {MIN_SIZES} sizes, and --held-out {TIMES_LONGER:g} times the longest of them"
         )
-    stderr = Console(stderr=True)
+    say = stderr_lines()
     folder = calibration_folder(output)
     if not run_dirs:
         config = HarnessConfig.load(config_path)
-        names = tuple(name.strip() for name in arms.split(",") if name.strip())
         settings = RunSettings(
-            workload=workload, rate_per_second=rate, replicates=replicates, arms=names, output=folder
+            workload=workload, rate_per_second=rate, replicates=replicates, arms=arms, output=folder
         )
         run_dirs = [
-            *run_days(settings, days, config, stderr.print),
-            *run_days(replace(settings, replicates=1), [held_out], config, stderr.print),
+            *run_days(settings, days, config, say),
+            *run_days(replace(settings, replicates=1), [held_out], config, say),
         ]
     found = [day for run_dir in run_dirs for day in observe(run_dir)]
     longest = max((day.day_seconds for day in found), default=0.0)
@@ -107,6 +102,6 @@ def calibrate(
     console = results_console()
     console.print(parts_table(fits, projections))
     console.print(check_table(checks, longest))
-    stderr.print(f"written to {path}", highlight=False, markup=False)
+    say(f"written to {path}")
     if not all(check.ok for check in checks):
         sys.exit(ExitCode.VERIFICATION_FAILED)

@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import click
-from rich.console import Console
 
 from bench.ci.checkout import checkouts, find_commit, has_changes
 from bench.ci.execute import Job, measure_and_gate
@@ -16,7 +15,7 @@ from bench.ci.plan import BASE, HEAD, PREPARE, RUN
 from bench.commands.compare import detect_option
 from bench.commands.gate import threshold_option
 from bench.commands.options import output_option
-from bench.commands.results_console import results_console
+from bench.commands.results_console import results_console, stderr_lines
 from bench.compare.documents import comparison_markdown
 from bench.compare.statistics import MIN_REPLICATES
 from bench.exit_codes import describe
@@ -74,11 +73,7 @@ def ci(
       lkbench ci --base origin/main
       lkbench ci --base v1 --replicates 6 -- --day 20s --rate 10
     """
-    stderr = Console(stderr=True)
-
-    def say(text: str) -> None:
-        stderr.print(text, highlight=False, markup=False, soft_wrap=True)
-
+    say = stderr_lines()
     repository = Path.cwd()
     commits = {BASE: find_commit(repository, base), HEAD: find_commit(repository, head)}
     if has_changes(repository):

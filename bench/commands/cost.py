@@ -12,6 +12,7 @@ import orjson
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from bench.commands.options import output_option, run_argument
 from bench.commands.results_console import results_console
 from bench.cost.focus import focus_table, write_focus
 from bench.cost.ledger_cost import Total
@@ -28,7 +29,7 @@ from signals.errors import ConfigurationError
 
 
 @click.command()
-@click.argument("run", default="latest")
+@run_argument
 @click.option("--prices", default=DEFAULT_BOOK, show_default=True, help="Price book by name, or a TOML file.")
 @click.option("--purchase", default=ON_DEMAND, show_default=True, help="How devices are bought: a factor.")
 @click.option("--instance", help="Line of the price book that holds the devices, in place of the one found.")
@@ -43,7 +44,7 @@ from signals.errors import ConfigurationError
     type=click.Path(path_type=Path, file_okay=False),
     help="Write device.toml and assumptions.toml to this folder: what the run measured, for lkbench plan.",
 )
-@click.option("--output", type=click.Path(path_type=Path), default=Path("runs"), show_default=True)
+@output_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of the table.")
 def cost(
     run: str,

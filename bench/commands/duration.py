@@ -7,22 +7,23 @@ from typing import Any
 
 import click
 
+_UNITS = {"": 1.0, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
+
 
 class Duration(click.ParamType):
-    """``90``, ``90s``, ``2m`` or ``24h``, in seconds."""
+    """``90``, ``250ms``, ``90s``, ``2m``, ``24h`` or ``1d``, in seconds."""
 
     name = "duration"
-    _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}  # noqa: RUF012
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         """Seconds, as a positive float."""
         if isinstance(value, float):
             return value
         text = str(value)
-        number, unit = (text[:-1], text[-1]) if text[-1:] in self._UNITS else (text, "s")
+        number = text.rstrip("".join(_UNITS))
         try:
-            seconds = float(number) * self._UNITS[unit]
-        except ValueError:
+            seconds = float(number) * _UNITS[text[len(number) :]]
+        except (ValueError, KeyError):
             seconds = 0.0
         if not 0 < seconds < math.inf:
             self.fail(f"{value!r} is not a duration such as 30s, 2m or 24h", param, ctx)

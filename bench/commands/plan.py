@@ -11,6 +11,7 @@ from typing import Any
 import click
 import orjson
 
+from bench.commands.duration import Duration
 from bench.commands.plan_tables import plan_report, scales_table
 from bench.commands.results_console import results_console
 from bench.cost.decision_map import MapAxis
@@ -23,31 +24,25 @@ from bench.cost.provenance import Kind
 from signals.errors import ConfigurationError
 
 _COUNT_UNITS = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9, "B": 1e9}
-_TIME_UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 
 
-class Quantity(click.ParamType):
-    """A positive number with one of a few suffixes."""
+class Count(click.ParamType):
+    """``250k``, ``8.6M`` or ``1e9``: a positive number."""
 
-    def __init__(self, name: str, units: dict[str, float], example: str) -> None:
-        self.name, self._units, self._example = name, units, example
+    name = "count"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """The number in the base unit."""
+        """The number."""
         if isinstance(value, float):
             return value
         match = re.fullmatch(r"([0-9.eE+-]+?)([a-zA-Z]?)", str(value).replace(",", "").replace("_", ""))
         try:
-            number = float(match[1]) * self._units[match[2]] if match else 0.0
+            number = float(match[1]) * _COUNT_UNITS[match[2]] if match else 0.0
         except (ValueError, KeyError):
             number = 0.0
         if not 0 < number < float("inf"):
-            self.fail(f"{value!r}: write for example {self._example}", param, ctx)
+            self.fail(f"{value!r}: write for example 8.6M, 250k or 1e9", param, ctx)
         return number
-
-
-COUNT = Quantity("count", _COUNT_UNITS, "8.6M, 250k or 1e9")
-DURATION = Quantity("duration", _TIME_UNITS, "60s, 10m, 4h or 1d")
 
 
 class Band(click.ParamType):
@@ -61,14 +56,14 @@ class Band(click.ParamType):
         """Both ends, in order."""
         if isinstance(value, tuple):
             return value
-        ends = [DURATION.convert(end, param, ctx) for end in str(value).split("..")]
+        ends = [Duration().convert(end, param, ctx) for end in str(value).split("..")]
         if len(ends) > 2 or ends[0] > ends[-1]:
             self.fail(f"{value!r}: write for example 84s..10m, the lower end first", param, ctx)
         return ends[0], ends[-1]
 
 
 @click.command()
-@click.option("--images-per-day", type=COUNT, required=True, help="New images a day, e.g. 8.6M.")
+@click.option("--images-per-day", type=Count(), required=True, help="New images a day, e.g. 8.6M.")
 @click.option(
     "--device",
     "device_name",
@@ -76,13 +71,13 @@ class Band(click.ParamType):
     show_default=True,
     help="A shipped device model, or a TOML file with your own measured one.",
 )
-@click.option("--device-speed", type=COUNT, help="Images/s per device, in place of the model's (assumed).")
+@click.option("--device-speed", type=Count(), help="Images/s per device, in place of the model's (assumed).")
 @click.option(
     "--device-instance", help="Line of the price book that holds the device, in place of the model's."
 )
 @click.option(
     "--freshness",
-    type=DURATION,
+    type=Duration(),
     default="60s",
     show_default=True,
     help="95 % of images have to be available to online consumers within this.",

@@ -9,7 +9,7 @@ import click
 from rich.console import Console
 
 from bench.commands.duration import Duration
-from bench.commands.options import config_option, output_option
+from bench.commands.options import Names, config_option, output_option
 from bench.commands.report import show_run
 from bench.compare.sides import check_tag, tag_run
 from bench.config import HarnessConfig
@@ -60,6 +60,7 @@ DEFAULTS = RunSettings()
 @click.option("--replicates", type=int, help="Repeats of each arm. [default: the profile's]")
 @click.option(
     "--arms",
+    type=Names(),
     default=",".join(DEFAULTS.arms),
     show_default=True,
     help="Architectures to run, in order.",
@@ -85,7 +86,7 @@ def run(
     rate: float | None,
     load: float | None,
     replicates: int | None,
-    arms: str,
+    arms: tuple[str, ...],
     drain_timeout: float,
     freshness: float | None,
     tag_name: str | None,
@@ -115,7 +116,7 @@ def run(
         rate_per_second=rate,
         load_share=load,
         replicates=replicates or chosen.replicates,
-        arms=tuple(name.strip() for name in arms.split(",") if name.strip()),
+        arms=arms,
         output=output,
         drain_timeout_seconds=drain_timeout,
         freshness_seconds=freshness,

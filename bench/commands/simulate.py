@@ -11,6 +11,7 @@ import orjson
 from rich.table import Table
 from rich.text import Text
 
+from bench.commands.options import output_option
 from bench.commands.results_console import results_console
 from bench.cost.replay import Comparison, Run, replay
 from bench.exit_codes import ExitCode
@@ -22,7 +23,7 @@ from bench.run_folder import find_run
 @click.argument("run")
 @click.option("--against", required=True, help="The run whose workload is simulated: an id or a folder.")
 @click.option("--seed", default=1, show_default=True, help="Seed of the simulation.")
-@click.option("--output", type=click.Path(path_type=Path), default=Path("runs"), show_default=True)
+@output_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of the table.")
 def simulate(run: str, against: str, seed: int, output: Path, as_json: bool) -> None:
     """Simulate the workload of one run with the service times of another, and compare with what it measured.

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 
 import click
 import orjson
-from rich.console import Console
 from rich.table import Table
 
 from bench.arms import load_arm
 from bench.commands.duration import Duration
-from bench.commands.results_console import results_console
+from bench.commands.options import config_option, output_option
+from bench.commands.results_console import results_console, stderr_lines
 from bench.config import HarnessConfig
 from bench.durations import duration_text
 from bench.exit_codes import ExitCode
@@ -46,14 +46,8 @@ DEFAULTS = RunSettings()
 )
 @click.option("--images", default=DEFAULTS.images, show_default=True, help="A data set by name, or a folder.")
 @click.option("--workload", default="constant", show_default=True, help="Name, or a TOML file.")
-@click.option("--config", "config_path", type=click.Path(path_type=Path), help="As for `lkbench run`.")
-@click.option(
-    "--output",
-    type=click.Path(path_type=Path),
-    default=DEFAULTS.output,
-    show_default=True,
-    help="Folder in which the search's folder is made.",
-)
+@config_option
+@output_option
 @click.option("--json", "as_json", is_flag=True, help="The result as JSON on stdout, in place of the table.")
 def sustain(
     arm: str,
@@ -87,11 +81,7 @@ def sustain(
             f"the data set {images} lasts for {highest_rate:.0f} arrivals/s: lower --start-rate or --window, "
             "or give more --images"
         )
-    stderr = Console(stderr=True)
-
-    def say(text: str) -> None:
-        stderr.print(text, highlight=False, markup=False)
-
+    say = stderr_lines()
     name = f"sustain-{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
     folder = (output / name).resolve()
     needed = servers_needed([load_arm(arm)])

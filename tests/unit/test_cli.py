@@ -20,13 +20,14 @@ from signals.model import Model
 
 
 @pytest.mark.parametrize(
-    ("text", "seconds"), [("90", 90), ("30s", 30), ("2m", 120), ("24h", 86_400), ("0.5", 0.5)]
+    ("text", "seconds"),
+    [("90", 90), ("30s", 30), ("2m", 120), ("24h", 86_400), ("0.5", 0.5), ("250ms", 0.25), ("1d", 86_400)],
 )
 def test_durations(text: str, seconds: float) -> None:
     assert Duration().convert(text, None, None) == seconds
 
 
-@pytest.mark.parametrize("text", ["", "s", "0", "-3s", "soon", "3d", "nan", "inf"])
+@pytest.mark.parametrize("text", ["", "s", "0", "-3s", "soon", "3x", "3sm", "nan", "inf"])
 def test_what_is_no_duration_is_refused_with_an_example(text: str) -> None:
     with pytest.raises(click.BadParameter, match="30s"):
         Duration().convert(text, None, None)
