@@ -7,12 +7,11 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Any
 
+from bench.result_section import Rows, section
 from bench.statistics.availability import CONFIDENCE, QUERY, Curve
 
-MEASURED = "measured"
 SIGNIFICANT_DIGITS = 8  # of the points of a curve: a lost one of ten million keys is still seen
 OF_IMAGE = ("arm", "which", "replicate", "galaxy", "image_signature", "file_name", "online_seconds")
-Rows = Sequence[Mapping[str, Any]]
 
 
 def drawn_sections(rows: Callable[[str], Rows], curves: Iterable[Curve]) -> dict[str, Any]:
@@ -22,11 +21,11 @@ def drawn_sections(rows: Callable[[str], Rows], curves: Iterable[Curve]) -> dict
     """
     return {
         "charts": {
-            "availability": _section(QUERY, confidence=CONFIDENCE, series=[_series(c) for c in curves]),
-            "percentiles": _section("percentile_curve", rows=rows("percentile_curve")),
-            "over_time": _section("over_time", rows=rows("over_time")),
+            "availability": section(QUERY, confidence=CONFIDENCE, series=[_series(c) for c in curves]),
+            "percentiles": section("percentile_curve", rows=rows("percentile_curve")),
+            "over_time": section("over_time", rows=rows("over_time")),
         },
-        "lives": _section("lives", images=[_image(stages) for stages in _by_image(rows("lives"))]),
+        "lives": section("lives", images=[_image(stages) for stages in _by_image(rows("lives"))]),
     }
 
 
@@ -54,7 +53,3 @@ def _by_image(rows: Rows) -> list[list[Mapping[str, Any]]]:
 def _image(stages: Rows) -> dict[str, Any]:
     of_stage = [{k: value for k, value in row.items() if k not in OF_IMAGE} for row in stages]
     return {**{name: stages[0][name] for name in OF_IMAGE}, "stages": of_stage}
-
-
-def _section(query: str, **content: Any) -> dict[str, Any]:
-    return {"source": MEASURED, "query": query, **content}

@@ -20,14 +20,13 @@ from bench.ledger_query import open_ledger
 from bench.manifest import read_manifest
 from bench.provenance import provenance
 from bench.resources.section import resources_section
+from bench.result_section import MEASURED, Rows, add_figure, section
 from bench.statistics.availability import curves_of
 from bench.statistics.steady_state import steady_state
 from bench.validity import judge
 
 SCHEMA_VERSION = 2
-MEASURED = "measured"
 CONSUMERS = ("online", "batch", "online_repeat")
-Rows = Sequence[Mapping[str, Any]]
 
 
 def write_result(run_dir: Path) -> dict[str, Any]:
@@ -53,7 +52,7 @@ def compute_result(run_dir: Path) -> dict[str, Any]:
     arms = {name: _arm(run_dir, name, replicates, queries) for name in names}
     steady, prices = steady_state(queries["steady_state"]), PriceBook.load(DEFAULT_BOOK)
     for name, content in arms.items():
-        content["steady_state"] = _section("steady_state", series=steady.get(name, []))
+        content["steady_state"] = section("steady_state", series=steady.get(name, []))
         for scope in (content, *content["replicates"].values()):
             scope["cost"] = cost_section(scope, prices)
     agreement = {"source": MEASURED, **compare_arms(run_dir, names, replicates)}
@@ -71,7 +70,7 @@ def compute_result(run_dir: Path) -> dict[str, Any]:
             conditions={row["arm"]: row for row in queries["conditions"]},
             machine=machine,
         ),
-        "machine": _section("machine", **machine, reasons=_unsampled(machine)),
+        "machine": section("machine", **machine, reasons=_unsampled(machine)),
         "arms": arms,
         "agreement": agreement,
         **drawn_sections(queries.__getitem__, queries.curves),
@@ -130,9 +129,9 @@ def _arm(run_dir: Path, arm: str, replicates: Sequence[int], queries: _Queries) 
     held = {replicate: inventory(run_dir, arm, replicate) for replicate in replicates}
     return {
         **_scope(arm, None, queries, list(held.values())),
-        "dead_letters": _section("dead_letters", rows=queries.of("dead_letters", arm)),
-        "parts_check": _section("parts_check", rows=queries.of("parts_check", arm)),
-        "nightly_steps": _section("nightly_steps", rows=queries.of("nightly_steps", arm)),
+        "dead_letters": section("dead_letters", rows=queries.of("dead_letters", arm)),
+        "parts_check": section("parts_check", rows=queries.of("parts_check", arm)),
+        "nightly_steps": section("nightly_steps", rows=queries.of("nightly_steps", arm)),
         "replicates": {
             str(replicate): _scope(arm, replicate, queries, [held[replicate]]) for replicate in replicates
         },
@@ -153,16 +152,16 @@ def _scope(
     pools = [_pool(row) for row in of("device_hours")]
     complete = _completeness(completeness[0] if completeness else {}, held)
     return {
-        "latency": _section("latency", **_latency(of("latency"))),
-        "device_hours": _section("device_hours", pools=pools),
-        "images_per_second": _section("throughput", **_throughput(of("throughput"))),
+        "latency": section("latency", **_latency(of("latency"))),
+        "device_hours": section("device_hours", pools=pools),
+        "images_per_second": section("throughput", **_throughput(of("throughput"))),
         "completeness": complete,
         "resources": resources_section(of("resources"), signals=complete["signals"]),
-        "gpu": _section("gpu", rows=of("gpu")),
-        "retries": _section("retries", total=sum(row["retries"] for row in retries), rows=retries),
-        "restarts": _section("restarts", total=sum(row["restarts"] for row in restarts), rows=restarts),
-        "recomputed": _section("recomputed", **(recomputed[0] if recomputed else {})),
-        "stage_parts": _section("stage_parts", rows=of("stage_parts")),
+        "gpu": section("gpu", rows=of("gpu")),
+        "retries": section("retries", total=sum(row["retries"] for row in retries), rows=retries),
+        "restarts": section("restarts", total=sum(row["restarts"] for row in restarts), rows=restarts),
+        "recomputed": section("recomputed", **(recomputed[0] if recomputed else {})),
+        "stage_parts": section("stage_parts", rows=of("stage_parts")),
     }
 
 
@@ -174,11 +173,11 @@ def _latency(rows: Rows) -> dict[str, Any]:
             **{"interval_unit": row["interval_unit"], "interval_confidence": 0.95, "reasons": {}},
         }
         figures, statistic = consumers.setdefault(row["consumer"], new), row["statistic"]
-        _add_figure(figures, f"{statistic}_seconds", row["seconds"], row["reason"])
+        add_figure(figures, f"{statistic}_seconds", row["seconds"], row["reason"])
         if statistic != "max":
             for end in ("low", "high"):
                 name = f"{statistic}_{end}_seconds"
-                _add_figure(figures, name, row[f"{end}_seconds"], row["interval_reason"])
+                add_figure(figures, name, row[f"{end}_seconds"], row["interval_reason"])
     return {name: consumers[name] for name in CONSUMERS if name in consumers}
 
 
@@ -192,9 +191,9 @@ def _throughput(rows: Rows) -> dict[str, Any]:
     row = rows[0] if rows else {}
     no_day, no_night = "the ledger has no day that ended", "no inference on the nightly path"
     figures: dict[str, Any] = {"reasons": {}}
-    _add_figure(figures, "offered_per_second", row.get("offered_per_second"), no_day)
-    _add_figure(figures, "sustained_per_second", row.get("sustained_per_second"), no_day)
-    _add_figure(figures, "nightly_inference_per_second", row.get("nightly_per_second"), no_night)
+    add_figure(figures, "offered_per_second", row.get("offered_per_second"), no_day)
+    add_figure(figures, "sustained_per_second", row.get("sustained_per_second"), no_day)
+    add_figure(figures, "nightly_inference_per_second", row.get("nightly_per_second"), no_night)
     return figures
 
 
@@ -202,7 +201,7 @@ def _completeness(row: Mapping[str, Any], held: Iterable[Mapping[str, Any] | Non
     """``lost`` and ``duplicated`` sum up what a run must not have; None where it could not be counted."""
     signals = _held_signals(held)
     lost = row["lost_arrivals"] + row["lost_keys"] if row else None
-    return _section("completeness", **row, **signals, lost=lost, duplicated=signals["duplicated_signals"])
+    return section("completeness", **row, **signals, lost=lost, duplicated=signals["duplicated_signals"])
 
 
 def _held_signals(held: Iterable[Mapping[str, Any] | None]) -> dict[str, Any]:
@@ -215,16 +214,6 @@ def _held_signals(held: Iterable[Mapping[str, Any] | None]) -> dict[str, Any]:
 
 def _unsampled(machine: Mapping[str, Any]) -> dict[str, str]:
     return {name: "the machine was not sampled" for name, value in machine.items() if value is None}
-
-
-def _section(query: str, **content: Any) -> dict[str, Any]:
-    return {"source": MEASURED, "query": query, **content}
-
-
-def _add_figure(figures: dict[str, Any], name: str, value: float | None, reason: str | None) -> None:
-    figures[name] = value
-    if value is None:
-        figures["reasons"][name] = reason
 
 
 def _without(row: Mapping[str, Any], column: str) -> dict[str, Any]:
