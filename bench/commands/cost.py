@@ -69,9 +69,7 @@ def cost(
         raise ConfigurationError(f"{run_dir} has no result.json: only a run that ended has a cost")
     result = orjson.loads(path.read_bytes())
     book = PriceBook.load(prices)
-    if purchase != ON_DEMAND and purchase not in book.factors:
-        known = ", ".join([ON_DEMAND, *sorted(book.factors)])
-        raise ConfigurationError(f"price book {book.name} has no way to buy {purchase!r}; it has {known}")
+    book.require_purchase(purchase)
     machine = Machine(instance, devices_per_instance) if instance else None
     costs = run_costs(result, book, machine, purchase)
     if as_json:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -153,33 +154,17 @@ def plan(
       lkbench plan --images-per-day 8.6M --device my-gpu.toml  with your own measured device
       lkbench plan --images-per-day 8.6M --figure map.png --focus cost.csv
     """
-    device = DeviceModel.load(device_name)
-    if device_speed is not None:
-        device = device.with_speed(device_speed, "given with --device-speed", Kind.ASSUMED)
-    if device_instance is not None:
-        device = replace(device, instance=device_instance)
-    coefficients = Coefficients.load(assumptions)
     given = {
         "peak_to_mean": peak_to_mean,
         "utilisation_target": utilisation,
         "upgrades_per_year": upgrades_per_year,
     }
-    for name, value in given.items():
-        if value is not None:
-            coefficients = coefficients.with_value(name, value, "given on the command line")
-    if provisioning is not None:
-        coefficients = coefficients.with_band(
-            "provisioning_seconds", *provisioning, "given on the command line"
-        )
     book = PriceBook.load(prices)
-    for name in (purchase, nightly_purchase):
-        if name != ON_DEMAND and name not in book.factors:
-            known = ", ".join([ON_DEMAND, *sorted(book.factors)])
-            raise ConfigurationError(f"price book {book.name} has no way to buy {name!r}; it has {known}")
+    book.require_purchase(purchase, nightly_purchase)
     inputs = PlanInputs(
         images_per_day=images_per_day,
-        device=device,
-        coefficients=coefficients,
+        device=_device(device_name, device_speed, device_instance),
+        coefficients=_coefficients(assumptions, given, provisioning),
         book=book,
         freshness_seconds=freshness,
         batch_table=table,
@@ -206,10 +191,34 @@ def plan(
         write_focus(focus_table({str(r.architecture): r.daily for r in made.rows}, book, start=today), focus)
         click.echo(f"wrote {focus}", err=True)
     if figure is not None:
-        if figure.suffix not in (".png", ".svg", ".pdf"):
-            raise ConfigurationError(f"{figure}: a figure is written as .png, .svg or .pdf")
-        from bench.cost.decision_figure import draw_decision_map  # Matplotlib, for those who draw
+        _draw(inputs, figure, MapAxis(map_axis))
 
-        click.echo("drawing the decision map (simulates a grid; up to a minute)", err=True)
-        draw_decision_map(inputs, figure, axis=MapAxis(map_axis))
-        click.echo(f"wrote {figure}", err=True)
+
+def _device(name: str, images_per_second: float | None, instance: str | None) -> DeviceModel:
+    device = DeviceModel.load(name)
+    if images_per_second is not None:
+        device = device.with_speed(images_per_second, "given with --device-speed", Kind.ASSUMED)
+    return device if instance is None else replace(device, instance=instance)
+
+
+def _coefficients(
+    assumptions: str, given: Mapping[str, float | None], provisioning: tuple[float, float] | None
+) -> Coefficients:
+    coefficients = Coefficients.load(assumptions)
+    source = "given on the command line"
+    for name, value in given.items():
+        if value is not None:
+            coefficients = coefficients.with_value(name, value, source)
+    if provisioning is not None:
+        coefficients = coefficients.with_band("provisioning_seconds", *provisioning, source)
+    return coefficients
+
+
+def _draw(inputs: PlanInputs, figure: Path, axis: MapAxis) -> None:
+    if figure.suffix not in (".png", ".svg", ".pdf"):
+        raise ConfigurationError(f"{figure}: a figure is written as .png, .svg or .pdf")
+    from bench.cost.decision_figure import draw_decision_map  # Matplotlib, for those who draw
+
+    click.echo("drawing the decision map (simulates a grid; up to a minute)", err=True)
+    draw_decision_map(inputs, figure, axis=axis)
+    click.echo(f"wrote {figure}", err=True)

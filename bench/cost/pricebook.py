@@ -119,6 +119,15 @@ class PriceBook:
             return MissingPrice(f"{purchase} factor of {line}", self.name)
         return Price(found.price * factor.multiplier, found.price, unit, found, factor.pricing_category)
 
+    def require_purchase(self, *names: str) -> None:
+        """Raise ConfigurationError unless the book knows each of these ways to buy."""
+        known = [ON_DEMAND, *sorted(self.factors)]
+        for name in names:
+            if name not in known:
+                raise ConfigurationError(
+                    f"price book {self.name} has no way to buy {name!r}; it has {', '.join(known)}"
+                )
+
     def without(self, line: str) -> PriceBook:
         """A copy that lacks ``line``."""
         return replace(self, lines={name: found for name, found in self.lines.items() if name != line})
