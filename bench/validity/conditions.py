@@ -13,15 +13,22 @@ OPEN_AT_MIDNIGHT_SHARE = 0.1  # arrivals of a day that may still be on their way
 
 def condition_rules(arms: ByArm, conditions: ByArm, device: str) -> list[Rule]:
     """``conditions``: rows of ``bench/sql/conditions.sql`` by arm; ``device``: as configured, cpu or cuda."""
+    return [
+        *_generator(conditions),
+        *_load(conditions),
+        _no_restarts(arms),
+        _device_as_configured(conditions, device),
+    ]
 
-    def by_arm(name: str) -> dict[str, Any]:
-        return {arm: row[name] or 0 for arm, row in conditions.items()}
 
-    late, worst = by_arm("generator_p99_seconds"), by_arm("generator_max_seconds")
-    backwards, still_open = by_arm("negative_durations"), by_arm("open_at_midnight_share")
-    undrained = by_arm("undrained_arrivals")
-    restarts = {arm: content["restarts"]["total"] for arm, content in arms.items()}
-    on_cpu = by_arm("cpu_batches") if device == "cuda" else {}
+def _by_arm(conditions: ByArm, name: str) -> dict[str, Any]:
+    return {arm: row[name] or 0 for arm, row in conditions.items()}
+
+
+def _generator(conditions: ByArm) -> list[Rule]:
+    late = _by_arm(conditions, "generator_p99_seconds")
+    worst = _by_arm(conditions, "generator_max_seconds")
+    backwards = _by_arm(conditions, "negative_durations")
     return [
         Rule(
             id="generator_on_time",
@@ -47,6 +54,13 @@ def condition_rules(arms: ByArm, conditions: ByArm, device: str) -> list[Rule]:
             reason="events end before they start: a clock was set back, or a stage is stamped wrongly",
             advice="check time synchronisation of this machine",
         ),
+    ]
+
+
+def _load(conditions: ByArm) -> list[Rule]:
+    still_open = _by_arm(conditions, "open_at_midnight_share")
+    undrained = _by_arm(conditions, "undrained_arrivals")
+    return [
         Rule(
             id="load_was_sustained",
             ok=max(still_open.values(), default=0.0) <= OPEN_AT_MIDNIGHT_SHARE,
@@ -63,20 +77,28 @@ def condition_rules(arms: ByArm, conditions: ByArm, device: str) -> list[Rule]:
             reason="arrivals of a day were still on their way when the next day began, or when the run ended",
             advice="lower --rate or add workers: the days of this run are not independent of each other",
         ),
-        Rule(
-            id="no_restarts",
-            ok=not any(restarts.values()),
-            measured=restarts,
-            limit=0,
-            reason="a process died and was started again: latencies include its recovery",
-            advice="the logs folder says why it died; a run with injected faults is not a benchmark",
-        ),
-        Rule(
-            id="device_as_configured",
-            ok=not any(on_cpu.values()),
-            measured=on_cpu if device == "cuda" else None,
-            limit=0,
-            reason="batches ran on the CPU although a CUDA device is configured",
-            advice="lkbench doctor says what CUDA lacks on this machine; or configure the CPU",
-        ),
     ]
+
+
+def _no_restarts(arms: ByArm) -> Rule:
+    restarts = {arm: content["restarts"]["total"] for arm, content in arms.items()}
+    return Rule(
+        id="no_restarts",
+        ok=not any(restarts.values()),
+        measured=restarts,
+        limit=0,
+        reason="a process died and was started again: latencies include its recovery",
+        advice="the logs folder says why it died; a run with injected faults is not a benchmark",
+    )
+
+
+def _device_as_configured(conditions: ByArm, device: str) -> Rule:
+    on_cpu = _by_arm(conditions, "cpu_batches") if device == "cuda" else {}
+    return Rule(
+        id="device_as_configured",
+        ok=not any(on_cpu.values()),
+        measured=on_cpu if device == "cuda" else None,
+        limit=0,
+        reason="batches ran on the CPU although a CUDA device is configured",
+        advice="lkbench doctor says what CUDA lacks on this machine; or configure the CPU",
+    )
