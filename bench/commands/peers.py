@@ -16,10 +16,11 @@ from bench.config import HarnessConfig
 from bench.figures_table import figures_table
 from bench.images import load_dataset
 from bench.limit.loop import BareLoop
-from bench.limit.worker import Layout
+from bench.limit.measure import usual_layout
+from bench.limit.windows import Windows
 from bench.peers.comparison import NIGHTLY, STREAM, peer_targets
 from bench.peers.figures import Observed, SystemFigures, figures, median
-from bench.peers.offer import LATENCY_IMAGES, WARM_UP
+from bench.peers.offer import LATENCY_IMAGES
 from bench.peers.reference import Reference
 from bench.peers.run_ours import arm_lines_of_code, observe_nightly, observe_stream
 from bench.peers.run_peer import PeerRunner
@@ -34,7 +35,7 @@ SYSTEMS = (NIGHTLY, "daft", "mapinarrow", STREAM, "bytewax", "faust")
 
 @click.command()
 @click.option("--count", type=click.IntRange(200), default=2000, show_default=True, help="Images per drain.")
-@click.option("--rounds", type=click.IntRange(1), default=1, show_default=True, help="Of all systems.")
+@click.option("--rounds", type=click.IntRange(1), default=3, show_default=True, help="Of all systems.")
 @click.option("--systems", default=",".join(SYSTEMS), show_default=True, help="What is measured, in order.")
 @click.option(
     "--environments",
@@ -75,21 +76,20 @@ def peers(
     config = HarnessConfig()
     model_dir = prepare(config, note).model_dir
     dataset = load_dataset("crops", note)
-    needed = WARM_UP + count + LATENCY_IMAGES
+    needed = max(count, LATENCY_IMAGES)
     if needed > len(dataset.images):
-        most = len(dataset.images) - WARM_UP - LATENCY_IMAGES
-        raise ConfigurationError(
-            f"--count {count}: at most {most}, the data set has {len(dataset.images)} images"
-        )
+        raise ConfigurationError(f"--count {count}: the data set has {len(dataset.images)} images")
     dataset = dataclasses.replace(dataset, images=dataset.images[:needed])
     found: list[SystemFigures] = []
-    layout = Layout(config.inference.workers, 1, 2, config.inference.max_batch)
+    inference = config.inference
+    layout = usual_layout(inference.device, inference.workers, inference.max_batch)
     try:
         with (
             stand(config, dataset, note) as servers,
             BareLoop(servers.material(model_dir), layout, servers.s3_processes) as loop,
         ):
-            runner = PeerRunner(servers, model_dir, loop, where, Reference(servers, model_dir, count))
+            reference = Reference(servers, model_dir, count)
+            runner = PeerRunner(servers, model_dir, Windows(loop), where, reference)
             _measure(runner, chosen, count, rounds, found, note)
     finally:
         if json_path is not None:
@@ -123,13 +123,13 @@ def _measure(
 
 
 def _observe(runner: PeerRunner, name: str, count: int) -> SystemFigures:
-    ours: dict[str, tuple[str, Callable[[Stand, Path, BareLoop, int], Observed]]] = {
+    ours: dict[str, tuple[str, Callable[[Stand, Path, Windows, int], Observed]]] = {
         NIGHTLY: ("lambda", observe_nightly),
         STREAM: ("kappa", observe_stream),
     }
     if name in ours:
         arm, observe = ours[name]
-        seen = observe(runner.stand, runner.model_dir, runner.loop, count)
+        seen = observe(runner.stand, runner.model_dir, runner.windows, count)
         return figures(name, arm_lines_of_code(arm), seen)
     (peer,) = (peer for peer in PEERS if peer.name == name)
     return figures(name, runner.programs.lines_of_code(peer), runner.observe(peer, count))

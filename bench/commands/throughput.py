@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import statistics
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,34 +14,23 @@ from bench.commands.throughput_tables import drain_line, tables
 from bench.config import HarnessConfig
 from bench.images import load_dataset
 from bench.limit.loop import BareLoop
-from bench.limit.measure import find_layout
-from bench.limit.worker import Layout, Work
+from bench.limit.measure import find_layout, usual_layout
+from bench.limit.worker import Work
 from bench.setup import DEFAULT_DATASET, prepare
 from bench.throughput.conversions import ROWS, measure_conversions
-from bench.throughput.drains import NIGHTLY, ONLINE, STREAM, Backlog, Drain, drain_all
+from bench.throughput.drains import NIGHTLY, ONLINE, STREAM, Drain
 from bench.throughput.findings import Findings
 from bench.throughput.gss import measure_gss
-from bench.throughput.latency import LEVEL_SECONDS, measure_latency
+from bench.throughput.latency import ARRIVALS, Latency, Loads
+from bench.throughput.overhead import Overhead
+from bench.throughput.rounds import Plan, measure_rounds
 from bench.throughput.stand import Progress, Stand, stand
 from signals.errors import ConfigurationError
 from signals.near_free import build_near_free_model
 
 PATHS = (ONLINE, NIGHTLY, STREAM)
+ROUNDS = 5
 GSS_SECONDS = 5.0
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Plan:
-    """What to measure."""
-
-    backlog: Backlog
-    rounds: int
-    paths: tuple[str, ...]
-    model: str
-    latency: bool
-    level_seconds: float
-    gss_seconds: float
-    conversion_rows: int
 
 
 @click.command()
@@ -53,9 +41,11 @@ class _Plan:
     type=click.IntRange(0),
     default=500,
     show_default=True,
-    help="Images before each drain that do not count.",
+    help="Images before the drains of an arm that do not count.",
 )
-@click.option("--rounds", type=click.IntRange(1), default=1, show_default=True, help="Drains of each path.")
+@click.option(
+    "--rounds", type=click.IntRange(1), default=ROUNDS, show_default=True, help="Drains of each path."
+)
 @click.option("--paths", default=",".join(PATHS), show_default=True, help="What is drained.")
 @click.option(
     "--model",
@@ -66,11 +56,11 @@ class _Plan:
 )
 @click.option("--latency/--no-latency", default=False, help="Also at 30, 50, 80 % of each sustained rate.")
 @click.option(
-    "--level-seconds",
-    type=click.FloatRange(1.0),
-    default=LEVEL_SECONDS,
+    "--arrivals",
+    type=click.IntRange(1),
+    default=ARRIVALS,
     show_default=True,
-    help="Length of each of those loads.",
+    help="Of each measurement of the latency at half load.",
 )
 @click.option("--parts/--no-parts", default=True, show_default=True, help="GSS and the conversions.")
 @click.option(
@@ -95,7 +85,7 @@ def throughput(
     paths: str,
     model: str,
     latency: bool,
-    level_seconds: float,
+    arrivals: int,
     parts: bool,
     gss_seconds: float,
     conversion_rows: int,
@@ -103,10 +93,11 @@ def throughput(
     config_path: Path | None,
     json_file: Path | None,
 ) -> None:
-    """Drain a backlog through each path, with windows of the bare loop right before and after.
+    """Drain backlogs through each path, in rounds, with windows of the bare loop in between.
 
     The bare loop fetches from the same object store, so the ratio is that of the architecture to none at
-    all on this machine. Leave the machine alone meanwhile. Cut off, it prints what it has measured so far.
+    all on this machine. Medians of the rounds are shown. Leave the machine alone meanwhile. Cut off, it
+    prints what it has measured so far.
     """
     stderr = Console(stderr=True)
 
@@ -118,18 +109,13 @@ def throughput(
         raise ConfigurationError(f"--paths: unknown {', '.join(unknown)}; known are {', '.join(PATHS)}")
     if json_file is not None and not json_file.absolute().parent.is_dir():
         raise ConfigurationError(f"--json {json_file}: there is no such folder")
-    backlog = Backlog(count, warm_up)
-    plan = _Plan(backlog, rounds, chosen, model, latency, level_seconds, gss_seconds, conversion_rows)
+    plan = Plan(count, warm_up, rounds, chosen, Loads(arrivals) if latency else None)
     config = HarnessConfig.load(config_path)
     configured = prepare(config, note).model_dir
     dataset = load_dataset(images, note)
-    if backlog.images_needed > len(dataset.images):
-        raise ConfigurationError(
-            f"--count {count} and --warm-up {warm_up}: the data set has {len(dataset.images)} images"
-        )
-    if not latency:
-        dataset = dataclasses.replace(dataset, images=dataset.images[: backlog.images_needed])
-    found = Findings(Layout(config.inference.workers, 1, 2, config.inference.max_batch))
+    dataset = dataclasses.replace(dataset, images=dataset.images[:count])
+    inference = config.inference
+    found = Findings(usual_layout(inference.device, inference.workers, inference.max_batch))
 
     def keep() -> None:
         if json_file is not None:
@@ -139,9 +125,15 @@ def throughput(
         with stand(config, dataset, note) as servers:
             if search:
                 found.layout, _ = find_layout(servers.material(configured), Work.S3, note)
-            _measure_paths(plan, servers, configured, found, keep, note)
+            if model != "near-free":
+                _measure_paths(servers, configured, plan, found, found.drains, keep, note)
+            if model != "configured":
+                note("near-free model")
+                without_latency = dataclasses.replace(plan, loads=None)
+                near_free = build_near_free_model()
+                _measure_paths(servers, near_free, without_latency, found, found.near_free, keep, note)
         if parts:
-            _measure_parts(plan, found, keep, note)
+            _measure_parts(gss_seconds, conversion_rows, found, keep, note)
         found.is_complete = True
     finally:
         if not found.is_empty:
@@ -150,54 +142,39 @@ def throughput(
 
 
 def _measure_paths(
-    plan: _Plan, servers: Stand, configured: Path, found: Findings, keep: Callable[[], None], note: Progress
-) -> None:
-    if plan.model != "near-free":
-        _drain(plan, servers, configured, found, found.drains, keep, note)
-    if plan.model != "configured":
-        note("near-free model")
-        _drain(plan, servers, build_near_free_model(), found, found.near_free, keep, note)
-    if not plan.latency:
-        return
-    for path in (ONLINE, STREAM):
-        if rates := [drain.images_per_second for drain in found.drains if drain.path == path]:
-            found.latencies.append(
-                measure_latency(servers, path, configured, statistics.median(rates), plan.level_seconds, note)
-            )
-            keep()
-
-
-def _drain(
-    plan: _Plan,
     servers: Stand,
     model_dir: Path,
+    plan: Plan,
     found: Findings,
     drains: list[Drain],
     keep: Callable[[], None],
     note: Progress,
 ) -> None:
-    def measured(drain: Drain) -> None:
-        drains.append(drain)
-        note(drain_line(drain))
+    def measured(item: Drain | Latency | Overhead) -> None:
+        if isinstance(item, Drain):
+            drains.append(item)
+            note(drain_line(item))
+        elif isinstance(item, Latency):
+            found.latencies.append(item)
+        else:
+            found.overhead = item
         keep()
 
     with BareLoop(servers.material(model_dir), found.layout, servers.s3_processes) as loop:
-        for _ in range(plan.rounds):
-            overhead = drain_all(
-                servers, model_dir, loop, backlog=plan.backlog, paths=plan.paths, measured=measured
-            )
-            found.overhead = overhead or found.overhead
+        measure_rounds(servers, model_dir, loop, plan, measured, note)
 
 
-def _measure_parts(plan: _Plan, found: Findings, keep: Callable[[], None], note: Progress) -> None:
+def _measure_parts(
+    gss_seconds: float, conversion_rows: int, found: Findings, keep: Callable[[], None], note: Progress
+) -> None:
     note("GSS")
-    found.gss = measure_gss(plan.gss_seconds)
+    found.gss = measure_gss(gss_seconds)
     note(
         f"GSS: {found.gss.multi_get_values_per_second:,.0f} values/s, "
         f"single get p99 {found.gss.single_get_p99_seconds * 1e3:.2f} ms"
     )
     keep()
     note("the conversions")
-    found.conversions = measure_conversions(plan.conversion_rows)
+    found.conversions = measure_conversions(conversion_rows)
     for item in found.conversions:
         note(f"{item.name}: {item.rows_per_second:,.0f} rows/s, {item.ratio:.2f} of PyArrow's writing")

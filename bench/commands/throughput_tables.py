@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import statistics
+from collections.abc import Iterable, Iterator, Sequence
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -12,9 +13,14 @@ from bench.figures_table import figures_table
 from bench.throughput.drains import Drain
 from bench.throughput.findings import Findings
 from bench.throughput.latency import Latency
+from bench.throughput.spread import Spread
 from bench.throughput.targets import Target
 
 SHOWN_CORE_MS = 0.05  # what a process needs at least to be named
+NOTES = (
+    "Medians of the rounds (smallest-largest); memory: the largest. Each round is held against the bare loop "
+    "right before and after it: {layout}."
+)
 
 
 def tables(found: Findings) -> RenderableType:
@@ -27,7 +33,7 @@ def tables(found: Findings) -> RenderableType:
         parts += [_latency(latency), Text()]
     if not found.is_complete:
         parts += [Text("not complete: this is what was measured before it ended", style="bold"), Text()]
-    return Group(*parts, _targets(found.targets()), Text(f"bare loop: {found.layout}", style="dim"))
+    return Group(*parts, _targets(found.targets()), Text(NOTES.format(layout=found.layout), style="dim"))
 
 
 def drain_line(drain: Drain) -> str:
@@ -40,22 +46,29 @@ def drain_line(drain: Drain) -> str:
 
 def _drains(title: str, drains: Sequence[Drain]) -> Table:
     table = figures_table(title, "images/s", "of bare loop", "core-ms", "plumbing", "peak MiB", "by process")
-    for drain in drains:
-        largest = [
-            f"{name.split('.', 1)[-1]} {ms:.2f}"
-            for name, ms in drain.core_ms_by_process.items()
-            if ms >= SHOWN_CORE_MS
-        ]
+    for path in dict.fromkeys(drain.path for drain in drains):
+        rounds = [drain for drain in drains if drain.path == path]
         table.add_row(
-            drain.path,
-            f"{drain.images_per_second:.1f}",
-            f"{drain.ratio:.3f}",
-            f"{drain.core_ms_per_image:.2f}",
-            f"{drain.plumbing_core_ms:.2f}",
-            f"{drain.peak_bytes / 2**20:.0f}",
-            "\n".join(largest),
+            path,
+            _shown((drain.images_per_second for drain in rounds), 1),
+            _shown((drain.ratio for drain in rounds), 3),
+            _shown((drain.core_ms_per_image for drain in rounds), 2),
+            _shown((drain.plumbing_core_ms for drain in rounds), 2),
+            f"{max(drain.peak_bytes for drain in rounds) / 2**20:.0f}",
+            "\n".join(_by_process(rounds)),
         )
     return table
+
+
+def _by_process(rounds: Sequence[Drain]) -> Iterator[str]:
+    """Medians of core-ms, the largest first."""
+    names = dict.fromkeys(name for drain in rounds for name in drain.core_ms_by_process)
+    medians = {
+        name: statistics.median(drain.core_ms_by_process.get(name, 0.0) for drain in rounds) for name in names
+    }
+    for name, core_ms in sorted(medians.items(), key=lambda item: -item[1]):
+        if core_ms >= SHOWN_CORE_MS:
+            yield f"{name.split('.', 1)[-1]} {core_ms:.2f}"
 
 
 def _latency(latency: Latency) -> Table:
@@ -65,11 +78,16 @@ def _latency(latency: Latency) -> Table:
         table.add_row(
             f"{level.load:.0%} of sustained",
             f"{level.rate_per_second:.1f}",
-            str(level.n),
-            f"{level.p50_seconds * 1e3:.1f}",
-            f"{level.p99_seconds * 1e3:.1f}",
+            f"{len(level.p99_seconds_by_round)} x {level.n}",
+            _shown((seconds * 1e3 for seconds in level.p50_seconds_by_round), 1),
+            _shown((seconds * 1e3 for seconds in level.p99_seconds_by_round), 1),
         )
     return table
+
+
+def _shown(values: Iterable[float], digits: int) -> str:
+    spread = Spread.of(values)
+    return "-" if spread is None else spread.shown(digits)
 
 
 def _targets(found: Sequence[Target]) -> Table:

@@ -58,6 +58,14 @@ def median(windows: Sequence[Window]) -> Measured:
     )
 
 
+def usual_layout(device: str, workers: int, max_batch: int) -> Layout:
+    """That of the bare loop where none was searched: the fastest of ``layouts`` on the machines it was tried
+    on. A slower one would flatter what is compared with it."""
+    # A CPU gains nothing from a batch: it computes as many operations, and the activations of eight images
+    # no longer fit the caches that those of one fit.
+    return Layout(workers, 1, 2, max_batch if device == "cuda" else 1)
+
+
 def layouts(device: str, cores: int) -> list[Layout]:
     """The layouts that are worth trying."""
     if device == "cuda":

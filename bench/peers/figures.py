@@ -10,11 +10,10 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from bench.limit.loop import BareLoop, Window
-from bench.limit.worker import Work
+from bench.limit.loop import Window
+from bench.limit.windows import Windows
 from bench.throughput.processes import ProcessMeter
 
-BARE_SECONDS = 4.0
 SETTLING_SHARE = 0.05  # of the images, at the beginning: start-up is told apart from speed
 # Servers that all systems use alike, and the driver.
 SHARED_PROCESSES = frozenset({"driver", "kafka", "s3proxy", "postgres"})
@@ -75,13 +74,12 @@ class SystemFigures:
 
 
 @contextmanager
-def around(loop: BareLoop) -> Iterator[Around]:
-    """Measure the bare loop, let the caller drain, measure the bare loop again."""
-    found = Around()
-    found.bare.append(loop.window(Work.S3, BARE_SECONDS))
-    with found.meter:
-        yield found
-    found.bare.append(loop.window(Work.S3, BARE_SECONDS))
+def around(windows: Windows) -> Iterator[Around]:
+    """Have the bare loop measured before and after the caller's drain, and the processes meanwhile."""
+    with windows.around() as bare:
+        found = Around(bare=bare)
+        with found.meter:
+            yield found
 
 
 def figures(system: str, lines_of_code: int, seen: Observed) -> SystemFigures:

@@ -1,4 +1,4 @@
-"""Offers images: a backlog at once, or Poisson arrivals that never wait for the system."""
+"""What a stream is offered, ours or a peer's: warm-up, a backlog, half load."""
 
 from __future__ import annotations
 
@@ -7,39 +7,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from bench.limit.loop import BareLoop
+from bench.limit.windows import Windows
 from bench.peers.figures import Around, Observed, around, half_load
+from bench.throughput.offer import Submit, offer_at, offer_backlog, poisson_seconds
 
 WARM_UP = 100  # images before anything is counted
-LATENCY_IMAGES = 600  # a p99 with 99 % confidence needs 459
+LATENCY_IMAGES = 1_000  # ten of them above the p99
 SEED = 11
-
-Submit = Callable[[int, int], None]  # number of the image, scheduled time in Unix ns
-
-
-def offer_backlog(submit: Submit, numbers: range) -> int:
-    """Hand all images over. Returns when that began, Unix ns."""
-    now_ns = time.time_ns()
-    for number in numbers:
-        submit(number, now_ns)
-    return now_ns
-
-
-def offer_poisson(submit: Submit, numbers: range, rate_per_second: float) -> dict[int, int]:
-    """Returns the scheduled time of each image, Unix ns."""
-    random = np.random.default_rng(SEED)
-    due: npt.NDArray[np.float64] = np.cumsum(random.exponential(1 / rate_per_second, len(numbers)))
-    start_ns = time.time_ns() + 50_000_000
-    scheduled: dict[int, int] = {}
-    for number, seconds in zip(numbers, due, strict=True):
-        at_ns = start_ns + round(float(seconds) * 1e9)
-        if (left_ns := at_ns - time.time_ns()) > 0:
-            time.sleep(left_ns / 1e9)
-        submit(number, at_ns)
-        scheduled[number] = at_ns
-    return scheduled
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +43,12 @@ class StreamOffer:
 def offer_stream(
     submit: Submit,
     wait: Callable[[range], None],
-    loop: BareLoop,
+    windows: Windows,
     images: int,
     *,
     wait_for_start: Callable[[range], None],
 ) -> StreamOffer:
-    """Warm-up, a backlog of ``images`` between windows of ``loop``, half load.
+    """Warm-up, a backlog of ``images`` between two ``windows``, half load.
 
     ``wait`` returns when the images of a range are done, ``wait_for_start`` when those of the warm-up are.
     """
@@ -81,10 +56,11 @@ def offer_stream(
     measured = range(backlog.stop, backlog.stop + LATENCY_IMAGES)
     offer_backlog(submit, warm)
     wait_for_start(warm)
-    with around(loop) as beside:
+    with around(windows) as beside:
         started_ns = offer_backlog(submit, backlog)
         wait(backlog)
         rate = images / ((time.time_ns() - started_ns) / 1e9) / 2
-    scheduled_ns = offer_poisson(submit, measured, rate)
+    due = poisson_seconds(np.random.default_rng(SEED), len(measured), rate)
+    scheduled_ns = offer_at(submit, measured.start, due)
     wait(measured)
     return StreamOffer(started_ns, backlog, scheduled_ns, rate, beside)

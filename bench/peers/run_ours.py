@@ -11,11 +11,12 @@ import duckdb
 import numpy as np
 
 from bench.arms import load_arm
-from bench.limit.loop import BareLoop
+from bench.limit.windows import Windows
 from bench.peers.figures import Observed, Times, around
-from bench.peers.offer import offer_backlog, offer_stream
+from bench.peers.offer import offer_stream
 from bench.peers.task import lines_of_code
 from bench.seal import events_path, seal
+from bench.throughput.offer import offer_backlog
 from bench.throughput.stand import Stand, StartedArm
 from signals.errors import PipelineError
 
@@ -32,12 +33,12 @@ SELECT event_id, max(end_ns) FROM read_parquet($events) WHERE path = 'stream' AN
 """
 
 
-def observe_nightly(stand: Stand, model_dir: Path, loop: BareLoop, images: int) -> Observed:
+def observe_nightly(stand: Stand, model_dir: Path, windows: Windows, images: int) -> Observed:
     """Steps 1 to 5 of a night of ``images`` images. Raises an error of the tree."""
     with stand.started("lambda", model_dir) as started:
         offer_backlog(_submit(stand, started), range(images))
         started.arm.drain(DRAIN_SECONDS)  # the online path has them first, as every day
-        with around(loop) as beside:
+        with around(windows) as beside:
             started_ns = time.time_ns()
             started.arm.end_day(0)
     completed, end = _query(started, _NIGHTLY, _NIGHTLY_END)
@@ -46,14 +47,14 @@ def observe_nightly(stand: Stand, model_dir: Path, loop: BareLoop, images: int) 
     return Observed(started_ns, completed[:, 0], int(end[0, 0]), beside)
 
 
-def observe_stream(stand: Stand, model_dir: Path, loop: BareLoop, images: int) -> Observed:
+def observe_stream(stand: Stand, model_dir: Path, windows: Windows, images: int) -> Observed:
     """The stream: warm-up, a backlog, half load. Raises an error of the tree."""
     with stand.started("kappa", model_dir) as started:
 
         def wait(_: range) -> None:
             started.arm.drain(DRAIN_SECONDS)
 
-        offer = offer_stream(_submit(stand, started), wait, loop, images, wait_for_start=wait)
+        offer = offer_stream(_submit(stand, started), wait, windows, images, wait_for_start=wait)
     (rows,) = _query(started, _ANNOUNCED)
     announced = {int(event): int(end_ns) for event, end_ns in rows}
     if missing := offer.numbers - announced.keys():

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from bench.limit.loop import BareLoop
+from bench.limit.windows import Windows
 from bench.peers.figures import Observed, around
 from bench.peers.offer import offer_stream
 from bench.peers.reference import Reference
@@ -38,7 +38,7 @@ class PeerRunner:
 
     stand: Stand
     model_dir: Path
-    loop: BareLoop
+    windows: Windows
     programs: Programs
     reference: Reference
 
@@ -62,7 +62,7 @@ class PeerRunner:
     def _batch(self, peer: Peer, images: int, folder: Path, task: Task) -> tuple[Observed, dict[str, bytes]]:
         keys = self.stand.keys[:images]
         file = dataclasses.replace(task, keys=keys).save(folder / "task.json")
-        with ProcessGroup(folder / "logs") as group, around(self.loop) as beside:
+        with ProcessGroup(folder / "logs") as group, around(self.windows) as beside:
             started_ns = time.time_ns()
             child = group.start(
                 peer.name, self.programs.command(peer), env=self._environment(peer, file), cwd=folder
@@ -106,13 +106,11 @@ class PeerRunner:
             offer = offer_stream(
                 topics.submit,
                 lambda numbers: topics.wait(numbers, group, DRAIN_SECONDS),
-                self.loop,
+                self.windows,
                 images,
                 wait_for_start=lambda numbers: topics.wait(numbers, group, START_SECONDS),
             )
-        return offer.observed(topics.done_ns), {
-            self.stand.keys[n]: topics.embeddings[n] for n in topics.embeddings
-        }
+        return offer.observed(topics.done_ns), topics.embeddings
 
     def _environment(self, peer: Peer, task: Path) -> dict[str, str]:
         python = self.programs.command(peer)[0]
@@ -124,20 +122,21 @@ class _Topics:
     """The two topics of one stream program; the broker stamps outputs with the time at which it has them."""
 
     def __init__(self, stand: Stand, task: Task, consumer: Consumer) -> None:
-        self._numbers = {key.encode(): number for number, key in enumerate(stand.keys)}
-        self._keys = list(self._numbers)
+        self._keys = stand.keys
+        self._numbers: dict[str, int] = {}  # of each object's last arrival; all before it were waited for
         self._task, self._consumer = task, consumer
         self._producer = Producer({"bootstrap.servers": task.kafka, "log_level": 3, "linger.ms": 0})
         self.done_ns: dict[int, int] = {}
-        self.embeddings: dict[int, bytes] = {}
+        self.embeddings: dict[str, bytes] = {}  # by object key
 
     def submit(self, number: int, scheduled_ns: int) -> None:
         """Produce one image's key, to each partition in turn."""
-        key = self._keys[number]
+        key = self._keys[number % len(self._keys)]
+        self._numbers[key] = number
         self._producer.produce(
             self._task.input_topic,
-            key,
-            key,
+            key.encode(),
+            key.encode(),
             partition=number % self._task.workers,
             timestamp=scheduled_ns // 1_000_000,
         )
@@ -152,9 +151,10 @@ class _Topics:
             for message in self._consumer.consume(1000, timeout=0.2):
                 if message.error():
                     raise ServiceError(f"Kafka: {message.error()}")
-                number = self._numbers[message.key()]
+                key = message.key().decode()
+                number = self._numbers[key]
                 self.done_ns.setdefault(number, message.timestamp()[1] * 1_000_000)
-                self.embeddings.setdefault(number, message.value())
+                self.embeddings.setdefault(key, message.value())
                 left.discard(number)
             group.check()
             if time.monotonic() > deadline:

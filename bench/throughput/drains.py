@@ -1,28 +1,20 @@
-"""Drains one backlog through each path; the ledger says how long that took."""
+"""One drain: how long a backlog took and what it cost, as the ledger and the processes tell."""
 
 from __future__ import annotations
 
 import statistics
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import duckdb
 
-from bench.limit.loop import BareLoop, Window
-from bench.limit.worker import Work
+from bench.limit.loop import Window
 from bench.seal import events_path, seal
-from bench.throughput.overhead import Overhead, measure_overhead
 from bench.throughput.processes import ProcessMeter
-from bench.throughput.stand import Stand, StartedArm
+from bench.throughput.stand import StartedArm
 from signals.errors import PipelineError
 
-DRAIN_SECONDS = 1800.0
-BARE_SECONDS = 4.0
 ONLINE, NIGHTLY, STREAM = "lambda_online", "lambda_nightly", "kappa_stream"
-
-WARM_UP_DAY, MEASURED_DAY = 0, 1
 
 # From when the first image of the backlog was taken. A path ends with its last announcement, a night with
 # the end of step 5. The numbers of images are those that were computed, not those found to be stored.
@@ -38,7 +30,7 @@ _LEDGER_PATH = {ONLINE: "online", NIGHTLY: "nightly", STREAM: "stream"}
 
 @dataclass(frozen=True, slots=True)
 class Drain:
-    """One path, once. ``bare``: the bare loop right before and after."""
+    """One path in one round. ``bare``: the bare loop right before and after."""
 
     path: str
     images: int
@@ -70,74 +62,14 @@ class Drain:
         return self.core_ms_per_image - statistics.fmean(bare)
 
 
-@dataclass(frozen=True, slots=True)
-class Backlog:
-    """What each drain works off. ``warm_up`` images go through the path before, one day earlier: the bare
-    loop is warm when it is measured, so are the servers and the workers of a path that is always on."""
-
-    images: int
-    warm_up: int
-
-    @property
-    def images_needed(self) -> int:
-        """Distinct images, all together."""
-        return self.images + self.warm_up
-
-
-def drain_all(
-    stand: Stand,
-    model_dir: Path,
-    loop: BareLoop,
-    *,
-    backlog: Backlog,
-    paths: Sequence[str],
-    measured: Callable[[Drain], None],
-) -> Overhead | None:
-    """Drain a backlog through each of ``paths``, and say so as soon as one is measured. Returns the
-    harness's own cost, where the stream is among them. Raises an error of the tree."""
-    if ONLINE in paths or NIGHTLY in paths:
-        with stand.started("lambda", model_dir) as started:
-            _warm_up(stand, started, backlog)
-            drain = _measure(ONLINE, started, loop, backlog, lambda: _offer(stand, started, backlog))
-            if ONLINE in paths:
-                measured(drain)
-            if NIGHTLY in paths:
-                measured(_measure(NIGHTLY, started, loop, backlog, lambda: started.arm.end_day(MEASURED_DAY)))
-    if STREAM not in paths:
-        return None
-    with stand.started("kappa", model_dir) as started:
-        _warm_up(stand, started, backlog)
-        measured(_measure(STREAM, started, loop, backlog, lambda: _offer(stand, started, backlog)))
-        return measure_overhead(stand, started, backlog.images_needed)
-
-
-def _measure(
-    path: str, started: StartedArm, loop: BareLoop, backlog: Backlog, work: Callable[[], None]
+def drained(
+    path: str, started: StartedArm, day: int, images: int, meter: ProcessMeter, bare: tuple[Window, Window]
 ) -> Drain:
-    before = loop.window(Work.S3, BARE_SECONDS)
-    with ProcessMeter() as meter:
-        work()
-    after = loop.window(Work.S3, BARE_SECONDS)  # long enough for every process to flush its ledger
-    return _result(path, started.context.run_dir, meter, backlog.images, (before, after))
-
-
-def _warm_up(stand: Stand, started: StartedArm, backlog: Backlog) -> None:
-    now_ns = time.time_ns()
-    for number in range(backlog.images, backlog.images_needed):
-        started.arm.submit(stand.event(number, now_ns, WARM_UP_DAY))
-    started.arm.drain(DRAIN_SECONDS)
-
-
-def _offer(stand: Stand, started: StartedArm, backlog: Backlog) -> None:
-    now_ns = time.time_ns()
-    for number in range(backlog.images):
-        started.arm.submit(stand.event(number, now_ns, MEASURED_DAY))
-    started.arm.drain(DRAIN_SECONDS)
-
-
-def _result(path: str, run_dir: Path, meter: ProcessMeter, images: int, bare: tuple[Window, Window]) -> Drain:
+    """The drain of ``day``, whose rows must be in the raw ledger. Raises PipelineError where an image was not
+    computed."""
+    run_dir = started.context.run_dir
     seal(run_dir)
-    parameters = {"events": str(events_path(run_dir)), "path": _LEDGER_PATH[path], "day": MEASURED_DAY}
+    parameters = {"events": str(events_path(run_dir)), "path": _LEDGER_PATH[path], "day": day}
     with duckdb.connect() as connection:
         row = connection.execute(_DRAINED, parameters).fetchone()
     start_ns, end_ns, done, rows = row or (None, None, 0, 0)

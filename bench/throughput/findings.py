@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import orjson
 
@@ -16,8 +17,9 @@ from bench.throughput.latency import Latency
 from bench.throughput.overhead import Overhead
 from bench.throughput.targets import Target, targets
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 _DRAIN_FIGURES = ("images_per_second", "ratio", "core_ms_per_image", "plumbing_core_ms")
+_LEVEL_FIGURES = ("p50_seconds", "p99_seconds")
 
 
 @dataclass
@@ -60,14 +62,17 @@ class Findings:
             self.harness_share(),
         )
 
-    def as_plain(self) -> dict[str, object]:
+    def as_plain(self) -> dict[str, Any]:
         """JSON-able; units are in the names."""
-        plain: dict[str, object] = {"schema_version": SCHEMA_VERSION, **asdict(self)}
+        plain: dict[str, Any] = {"schema_version": SCHEMA_VERSION, **asdict(self)}
         for name, drains in (("drains", self.drains), ("near_free", self.near_free)):
             plain[name] = [
                 {**asdict(drain), **{figure: getattr(drain, figure) for figure in _DRAIN_FIGURES}}
                 for drain in drains
             ]
+        for latency, kept in zip(self.latencies, plain["latencies"], strict=True):
+            for level, kept_level in zip(latency.levels, kept["levels"], strict=True):
+                kept_level |= {figure: getattr(level, figure) for figure in _LEVEL_FIGURES}
         plain["harness_share_of_cores"] = self.harness_share()
         plain["targets"] = [{**asdict(target), "met": target.met} for target in self.targets()]
         return plain

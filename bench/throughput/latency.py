@@ -2,112 +2,138 @@
 
 from __future__ import annotations
 
+import statistics
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import duckdb
 import numpy as np
 
 from bench.seal import events_path, seal
-from bench.throughput.stand import Progress, Stand, StartedArm
+from bench.throughput.feed import Feed
+from bench.throughput.offer import Seconds, poisson_seconds
+from bench.throughput.stand import Progress, StartedArm
 from signals.errors import PipelineError
 from signals.ledger import FLUSH_SECONDS
 
-LOADS = (0.3, 0.5, 0.8)
-ALONE = 40  # images, one at a time
+HALF_LOAD = 0.5
+# Share of the sustained rate -> part of the arrivals. The half load is held to a target; at a low load as
+# many would take long.
+LOADS: Mapping[float, float] = {0.3: 0.5, HALF_LOAD: 1.0, 0.8: 1.0}
+ARRIVALS = 1_000  # ten of them above the p99
+ROUNDS = 3
+ALONE = 20  # images, one at a time, in each round
 ALONE_PAUSE_SECONDS = 0.25
-LEVEL_SECONDS = 12.0
-WARM_UP = 100  # images before anything is counted
-DRAIN_SECONDS = 600.0
 LEDGER_SECONDS = 10.0
 SEED = 11
 
 _LATENCIES = """
 SELECT event_id, (max(end_ns) FILTER (stage = 'publish')
     - min(start_ns) FILTER (stage = 'queue')) / 1e9 AS seconds
-FROM read_parquet($events) WHERE stage IN ('queue', 'publish') AND path IN ('online', 'stream')
+FROM read_parquet($events)
+WHERE stage IN ('queue', 'publish') AND path IN ('online', 'stream') AND event_id BETWEEN $first AND $last
 GROUP BY event_id HAVING seconds IS NOT NULL
 """
 
 
 @dataclass(frozen=True, slots=True)
+class Loads:
+    """``arrivals`` at half load in each of ``rounds``; LOADS has those of the other loads."""
+
+    arrivals: int = ARRIVALS
+    rounds: int = ROUNDS
+
+
+@dataclass(frozen=True, slots=True)
 class Level:
-    """Latency from the scheduled time to the announcement at ``load`` times the sustained rate."""
+    """Latency from the scheduled time to the announcement at ``load`` times the sustained rate: the quantiles
+    of ``n`` arrivals in each round."""
 
     load: float
     rate_per_second: float
     n: int
-    p50_seconds: float
-    p99_seconds: float
+    p50_seconds_by_round: tuple[float, ...]
+    p99_seconds_by_round: tuple[float, ...]
+
+    @property
+    def p50_seconds(self) -> float:
+        """Median of the rounds."""
+        return statistics.median(self.p50_seconds_by_round)
+
+    @property
+    def p99_seconds(self) -> float:
+        """Median of the rounds, so that one hiccup of the machine does not decide."""
+        return statistics.median(self.p99_seconds_by_round)
 
 
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """One path. ``alone_seconds``: median latency of an image that finds the path idle."""
+    """One path. ``alone_seconds``: median latency of ``alone`` images, each of which found the path idle."""
 
     path: str
+    alone: int
     alone_seconds: float
     levels: tuple[Level, ...]
 
 
 def measure_latency(
-    stand: Stand,
+    started: StartedArm,
+    feed: Feed,
     path: str,
-    model_dir: Path,
     sustained_per_second: float,
-    level_seconds: float,
+    loads: Loads,
+    day: int,
     progress: Progress,
 ) -> Latency:
-    """Poisson arrivals at each share of ``LOADS`` for ``level_seconds``, or for as long as there are
-    images that the path has not seen. Raises an error of the tree."""
-    arm = "kappa" if path.startswith("kappa") else "lambda"
+    """In each round some images alone, then Poisson arrivals at each share of LOADS. Raises an error of the
+    tree."""
     random = np.random.default_rng(SEED)
-    with stand.started(arm, model_dir) as started:
-        first = _offer(stand, started, 0, np.zeros(min(WARM_UP, len(stand.keys) // 4)))
-        end = _offer(stand, started, first, np.arange(min(ALONE, first)) * ALONE_PAUSE_SECONDS)
-        alone = float(np.median(_latencies(started, first, end)))
-        progress(f"{path}: one image alone takes {alone * 1e3:.1f} ms")
-        levels: list[Level] = []
-        for number, load in enumerate(LOADS):
-            rate = load * sustained_per_second
-            share = (len(stand.keys) - end) // (len(LOADS) - number)  # of the images that are left
-            count = max(1, min(round(rate * level_seconds), share))
-            first, end = end, _offer(stand, started, end, np.cumsum(random.exponential(1 / rate, count)))
-            waited = _latencies(started, first, end)
-            p50, p99 = (float(np.quantile(waited, q)) for q in (0.5, 0.99))
-            levels.append(Level(load, rate, len(waited), p50, p99))
-            progress(f"{path} at {load:.0%}: {rate:.1f}/s, p50 {p50 * 1e3:.1f} ms, p99 {p99 * 1e3:.1f} ms")
-    return Latency(path, alone, tuple(levels))
+    counts = {load: max(1, round(part * loads.arrivals)) for load, part in LOADS.items()}
+    alone: list[float] = []
+    taken: dict[float, list[Seconds]] = {load: [] for load in LOADS}
+    for number in range(loads.rounds):
+        singles = feed.at(np.arange(ALONE, dtype=np.float64) * ALONE_PAUSE_SECONDS, day)
+        offered = {
+            load: feed.at(poisson_seconds(random, count, load * sustained_per_second), day)
+            for load, count in counts.items()
+        }
+        waited = _latencies(started, range(singles.start, feed.offered))
+        alone += [waited[number] for number in singles]
+        for load, numbers in offered.items():
+            taken[load].append(np.asarray([waited[number] for number in numbers]))
+        half = np.quantile(taken[HALF_LOAD][-1], [0.5, 0.99]) * 1e3
+        progress(
+            f"{path}, round {number + 1} of {loads.rounds} of the latencies: one image alone "
+            f"{statistics.median(alone) * 1e3:.1f} ms, at half load p50 {half[0]:.1f}, p99 {half[1]:.1f} ms"
+        )
+    levels = [
+        Level(
+            load, load * sustained_per_second, counts[load], _quantiles(rounds, 0.5), _quantiles(rounds, 0.99)
+        )
+        for load, rounds in taken.items()
+    ]
+    return Latency(path, len(alone), statistics.median(alone), tuple(levels))
 
 
-def _latencies(started: StartedArm, first: int, end: int) -> np.ndarray:
-    """Seconds of the arrivals from ``first`` to before ``end``, once all are in the ledger."""
+def _quantiles(rounds: list[Seconds], q: float) -> tuple[float, ...]:
+    return tuple(float(np.quantile(waited, q)) for waited in rounds)
+
+
+def _latencies(started: StartedArm, numbers: range) -> dict[int, float]:
+    """Seconds of each of these arrivals, once all are in the ledger."""
     run_dir = started.context.run_dir
+    parameters = {"events": str(events_path(run_dir)), "first": numbers.start, "last": numbers.stop - 1}
     deadline = time.monotonic() + LEDGER_SECONDS
     while True:
+        time.sleep(FLUSH_SECONDS)
         seal(run_dir)
         with duckdb.connect() as connection:
-            rows = connection.execute(_LATENCIES, {"events": str(events_path(run_dir))}).fetchall()
-        waited = [seconds for number, seconds in rows if first <= number < end]
-        if len(waited) == end - first:
-            return np.asarray(waited)
+            waited = dict(connection.execute(_LATENCIES, parameters).fetchall())
+        if len(waited) == len(numbers):
+            return waited
         if time.monotonic() > deadline:
             raise PipelineError(
-                f"{end - first - len(waited)} of {end - first} arrivals were not announced; "
+                f"{len(numbers) - len(waited)} of {len(numbers)} arrivals were not announced; "
                 f"the logs are in {run_dir / 'logs'}"
             )
-        time.sleep(FLUSH_SECONDS)
-
-
-def _offer(stand: Stand, started: StartedArm, first: int, due_seconds: np.ndarray) -> int:
-    """Submit images from ``first`` on at the due times, wait until they are done; the next number."""
-    start = time.monotonic() + 0.05
-    offset_ns = time.time_ns() - time.monotonic_ns()
-    for number, due in enumerate(due_seconds, start=first):
-        at = start + float(due)
-        if (left := at - time.monotonic()) > 0:
-            time.sleep(left)
-        started.arm.submit(stand.event(number, round(at * 1e9) + offset_ns))
-    started.arm.drain(DRAIN_SECONDS)
-    return first + len(due_seconds)

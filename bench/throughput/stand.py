@@ -23,6 +23,7 @@ from bench.services.stack import Endpoints, ServiceStack
 from bench.throughput.processes import process_name
 from signals.architecture import MediaEvent, Pipeline, RunContext
 from signals.catalog import Catalog
+from signals.image import image_signature
 from signals.process import ProcessGroup
 
 Progress = Callable[[str], None]
@@ -61,15 +62,15 @@ class Stand:
         return material(self.config, self.dataset, model_dir, self.endpoints.s3, self.keys)
 
     def event(self, number: int, scheduled_ns: int, day: int = 0) -> MediaEvent:
-        """The arrival of image ``number``."""
+        """Arrival ``number``: a key of its own, with one of the staged objects in turn."""
         return MediaEvent(
             event_id=number,
-            image_signature=self.dataset.images[number].image_signature,
+            image_signature=image_signature(b"%d" % number),
             pipeline=self.pipeline,
             galaxy=self.galaxy,
             day=day,
             scheduled_ns=scheduled_ns,
-            object_key=self.keys[number],
+            object_key=self.keys[number % len(self.keys)],
         )
 
     @contextlib.contextmanager

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from bench.throughput.conversions import ConversionSpeed
 from bench.throughput.drains import NIGHTLY, ONLINE, STREAM, Drain
 from bench.throughput.gss import GssSpeed
-from bench.throughput.latency import Latency
+from bench.throughput.latency import HALF_LOAD, Latency
+from bench.throughput.spread import Spread
 
 RATIO_TARGETS = {NIGHTLY: 0.95, STREAM: 0.93, ONLINE: 0.85}
 PLUMBING_TARGETS_CORE_MS = {NIGHTLY: 0.4, STREAM: 0.7, ONLINE: 1.5}
-HALF_LOAD = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +41,7 @@ def targets(
     latencies: Sequence[Latency],
     harness_share: float | None,
 ) -> list[Target]:
-    """All targets; medians where a path was drained more than once."""
+    """All targets, with medians of the rounds."""
     return [
         *(
             Target(f"{path}: throughput", "of the bare loop", ">=", limit, _median(drains, path, "ratio"))
@@ -69,8 +68,8 @@ def targets(
 
 
 def _median(drains: Sequence[Drain], path: str, figure: str) -> float | None:
-    found = [float(getattr(drain, figure)) for drain in drains if drain.path == path]
-    return statistics.median(found) if found else None
+    found = Spread.of(float(getattr(drain, figure)) for drain in drains if drain.path == path)
+    return found.median if found else None
 
 
 def _latency_targets(latencies: Sequence[Latency]) -> Iterator[Target]:

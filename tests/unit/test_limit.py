@@ -8,13 +8,16 @@ import pytest
 from PIL import Image
 
 from bench.limit.loop import BareLoop, Window
-from bench.limit.measure import layouts, median
+from bench.limit.measure import layouts, median, usual_layout
+from bench.limit.windows import Windows
 from bench.limit.worker import Layout, Material, Work
 from signals.errors import LkbenchError
 from signals.near_free import build_near_free_model
 
 
-def test_each_work_is_done_by_every_process_and_its_cpu_time_is_booked(tmp_path: Path) -> None:
+@pytest.fixture
+def material(tmp_path: Path) -> Material:
+    """Four small images and the near-free model."""
     paths = []
     for seed in range(4):
         out = io.BytesIO()
@@ -22,13 +25,32 @@ def test_each_work_is_done_by_every_process_and_its_cpu_time_is_booked(tmp_path:
         Image.fromarray(pixels).save(out, "JPEG")
         paths.append(tmp_path / f"{seed}.jpg")
         paths[-1].write_bytes(out.getvalue())
-    material = Material(build_near_free_model(tmp_path), "cpu", tuple(paths), "crawled")
+    return Material(build_near_free_model(tmp_path), "cpu", tuple(paths), "crawled")
+
+
+def test_each_work_is_done_by_every_process_and_its_cpu_time_is_booked(material: Material) -> None:
     with BareLoop(material, Layout(1, 1, 1, 2)) as loop:
         for work in (Work.DECODE, Work.INFERENCE, Work.MEMORY):
             window = loop.window(work, 0.02)
             assert window.images >= 2 and window.images % 2 == 0
             assert window.core_ms_per_image > 0
         assert loop.images(Work.MEMORY, 5).images == 6  # whole batches
+
+
+def test_neighbours_share_the_window_between_them(
+    material: Material, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with BareLoop(material, Layout(1, 1, 1, 2)) as loop:
+        windows = Windows(loop, Work.MEMORY, 0.02)
+        with windows.around() as first:
+            assert len(first) == 1
+        with windows.around() as second:
+            pass
+        assert first[1] is second[0] and second[0] is not second[1]
+        monkeypatch.setattr("bench.limit.windows.SHARED_SECONDS", 0.0)  # it is no neighbour any more
+        with windows.around() as third:
+            pass
+        assert third[0] is not second[1]
 
 
 def test_a_loop_that_cannot_start_says_why(tmp_path: Path) -> None:
@@ -45,3 +67,9 @@ def test_medians_and_spread() -> None:
 def test_every_layout_uses_every_core() -> None:
     assert all(layout.processes * layout.session_threads == 2 for layout in layouts("cpu", 2))
     assert {layout.processes for layout in layouts("cpu", 1)} == {1}
+
+
+def test_the_usual_layout_batches_on_a_gpu_only() -> None:
+    assert usual_layout("cpu", 2, 8) in layouts("cpu", 2)
+    assert usual_layout("cpu", 2, 8).batch == 1
+    assert usual_layout("cuda", 1, 32).batch == 32

@@ -6,6 +6,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import orjson
 import pytest
 from rich.console import Console
@@ -14,10 +15,11 @@ from bench.commands.throughput_tables import tables
 from bench.limit.loop import Window
 from bench.limit.worker import Layout
 from bench.throughput.conversions import ConversionSpeed, measure_conversions
-from bench.throughput.drains import STREAM, Drain
+from bench.throughput.drains import ONLINE, STREAM, Drain
 from bench.throughput.findings import Findings
 from bench.throughput.gss import GssSpeed
 from bench.throughput.latency import Latency, Level
+from bench.throughput.offer import offer_at, poisson_seconds
 from bench.throughput.overhead import Overhead
 from bench.throughput.processes import ProcessMeter, process_name
 from bench.throughput.targets import targets
@@ -34,7 +36,8 @@ def test_a_drain_is_compared_with_the_bare_loop_around_it() -> None:
 
 
 def test_a_target_is_met_missed_or_not_measured() -> None:
-    latency = Latency(STREAM, 0.010, (Level(0.5, 50.0, 100, 0.014, 0.050),))
+    half_load = Level(0.5, 50.0, 100, (0.014, 0.011, 0.015), (0.050, 0.900, 0.030))
+    latency = Latency(STREAM, 40, 0.010, (half_load,))
     found = targets(
         [DRAIN, replace(DRAIN, seconds=2.0)], [], GssSpeed(12e3, 2e-4, 9e-4, 1e3), [], [latency], 0.03
     )
@@ -44,7 +47,8 @@ def test_a_target_is_met_missed_or_not_measured() -> None:
     assert by_name["lambda_online: throughput"].met is None
     assert by_name["kappa_stream: plumbing, near-free model"].met is None
     assert by_name["kappa_stream: p50 at half load"].met is True
-    assert by_name["kappa_stream: p99 at half load"].met is False
+    p99 = by_name["kappa_stream: p99 at half load"]  # of the rounds' median: one hiccup does not decide
+    assert p99.measured == pytest.approx(5.0) and p99.met is False
     assert by_name["GSS: multi-get of 5 KB values"].met is True
     assert by_name["harness: ledger, probe, generator"].met is False
 
@@ -52,17 +56,24 @@ def test_a_target_is_met_missed_or_not_measured() -> None:
 def test_what_was_measured_is_kept_and_shown_though_the_rest_is_missing(tmp_path: Path) -> None:
     found = Findings(Layout(2, 1, 2, 8))
     assert found.is_empty
-    found.drains.append(DRAIN)
+    found.drains += [DRAIN, replace(DRAIN, seconds=2.0), replace(DRAIN, seconds=4.0)]
+    found.latencies.append(Latency(ONLINE, 40, 0.010, (Level(0.5, 40.0, 100, (0.02, 0.01), (0.08, 0.04)),)))
     found.save(tmp_path / "found.json")
     kept = orjson.loads((tmp_path / "found.json").read_bytes())
     assert kept["is_complete"] is False
-    assert [(drain["path"], drain["ratio"]) for drain in kept["drains"]] == [(STREAM, 0.8)]
+    assert [(drain["path"], drain["ratio"]) for drain in kept["drains"]] == [
+        (STREAM, 0.8),
+        (STREAM, 1.0),
+        (STREAM, 0.5),
+    ]
+    assert kept["latencies"][0]["levels"][0]["p99_seconds"] == pytest.approx(0.06)
     assert {target["met"] for target in kept["targets"]} == {False, None}
     console = Console(width=150, record=True, file=io.StringIO())
     console.print(tables(found))
     shown = console.export_text()
     assert "not complete" in shown
-    assert re.search(rf"{STREAM} +80\.0 +0\.800 +17\.00 +1\.00", shown)
+    assert re.search(rf"{STREAM} +80\.0 \(50\.0-100\.0\) +0\.800 \(0\.500-1\.000\) +17\.00 \(", shown)
+    assert re.search(r"50% of sustained +40\.0 +2 x 100 +15\.0 \(10\.0-20\.0\) +60\.0 \(", shown)
 
 
 def test_the_harness_share_counts_rows_probe_and_generator() -> None:
@@ -95,3 +106,13 @@ def test_the_meter_books_this_process_between_two_times() -> None:
     used = meter.cpu_seconds(start_ns - 10**9, end_ns + 10**9)
     assert used["driver"] >= 0.1
     assert meter.peak_bytes(start_ns - 10**9, end_ns + 10**9) > 1 << 20
+
+
+def test_arrivals_at_given_times_never_wait_for_the_system() -> None:
+    offered: list[tuple[int, int]] = []
+    due = poisson_seconds(np.random.default_rng(1), 200, 2000.0)
+    assert due[-1] == pytest.approx(0.1, rel=0.25)
+    scheduled = offer_at(lambda number, at_ns: offered.append((number, at_ns)), 3, due)
+    assert offered == list(scheduled.items())
+    assert list(scheduled) == list(range(3, 203))
+    assert np.diff(list(scheduled.values())) / 1e9 == pytest.approx(np.diff(due), abs=1e-6)

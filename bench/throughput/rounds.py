@@ -1,0 +1,93 @@
+"""Drains the paths of both arms again and again, with windows of the bare loop in between."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.limit.loop import BareLoop
+from bench.limit.windows import Windows
+from bench.throughput.drains import NIGHTLY, ONLINE, STREAM, Drain, drained
+from bench.throughput.feed import Feed
+from bench.throughput.latency import Latency, Loads, measure_latency
+from bench.throughput.overhead import Overhead, measure_overhead
+from bench.throughput.processes import ProcessMeter
+from bench.throughput.stand import Progress, Stand, StartedArm
+
+WARM_UP_DAY = 0
+
+Found = Callable[[Drain | Latency | Overhead], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """``images`` in each of ``rounds`` drains of each of ``paths``. ``warm_up`` images go through an arm
+    before: the bare loop is warm when it is measured, so are the servers and the workers of a path that is
+    always on. ``loads``: the latencies to measure after the drains, if any."""
+
+    images: int
+    warm_up: int
+    rounds: int
+    paths: Sequence[str]
+    loads: Loads | None = None
+
+
+class _Arm:
+    """One started arm. Each round is a day of its own."""
+
+    def __init__(self, stand: Stand, started: StartedArm, windows: Windows, plan: Plan, found: Found) -> None:
+        self._started, self._windows, self._plan, self._found = started, windows, plan, found
+        self._rates: dict[str, list[float]] = {}
+        self.feed = Feed(stand, started)
+
+    def drain(self, path: str, day: int) -> None:
+        """Let the backlog of ``day`` through ``path``; a night has that of the online path."""
+        with self._windows.around() as bare, ProcessMeter() as meter:
+            if path == NIGHTLY:
+                self._started.arm.end_day(day)
+            else:
+                self.feed.backlog(self._plan.images, day)
+        # The window after was long enough for every process to flush its ledger.
+        drain = drained(path, self._started, day, self._plan.images, meter, (bare[0], bare[1]))
+        self._rates.setdefault(path, []).append(drain.images_per_second)
+        self._found(drain)
+
+    def latency(self, path: str, progress: Progress) -> None:
+        """At shares of what ``path`` sustained, if that is planned."""
+        if self._plan.loads is not None and path in self._rates:
+            sustained = statistics.median(self._rates[path])
+            day = self._plan.rounds + 1
+            self._found(
+                measure_latency(self._started, self.feed, path, sustained, self._plan.loads, day, progress)
+            )
+
+
+def measure_rounds(
+    stand: Stand, model_dir: Path, loop: BareLoop, plan: Plan, found: Found, progress: Progress
+) -> None:
+    """Measure what is planned, and hand each result to ``found`` as soon as it is there; last the harness's
+    own cost, where the stream is among the paths. Raises an error of the tree."""
+    windows = Windows(loop)
+    days = range(WARM_UP_DAY + 1, WARM_UP_DAY + 1 + plan.rounds)
+    if ONLINE in plan.paths or NIGHTLY in plan.paths:
+        with stand.started("lambda", model_dir) as started:
+            arm = _Arm(stand, started, windows, plan, found)
+            arm.feed.backlog(plan.warm_up, WARM_UP_DAY)
+            for day in days:
+                if ONLINE in plan.paths:
+                    arm.drain(ONLINE, day)
+                else:
+                    arm.feed.backlog(plan.images, day)  # the night's, which comes through the online path
+                if NIGHTLY in plan.paths:
+                    arm.drain(NIGHTLY, day)
+            arm.latency(ONLINE, progress)
+    if STREAM in plan.paths:
+        with stand.started("kappa", model_dir) as started:
+            arm = _Arm(stand, started, windows, plan, found)
+            arm.feed.backlog(plan.warm_up, WARM_UP_DAY)
+            for day in days:
+                arm.drain(STREAM, day)
+            arm.latency(STREAM, progress)
+            found(measure_overhead(stand, started, arm.feed.offered))
