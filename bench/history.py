@@ -31,12 +31,12 @@ class HistoryRun:
     @property
     def is_valid(self) -> bool:
         """Whether its figures count."""
-        return bool(self.stored.result["validity"]["valid"])
+        return self.stored.is_valid
 
     @property
     def broken(self) -> list[str]:
         """The rules of validity that it broke."""
-        return [str(rule["id"]) for rule in self.stored.result["validity"]["rules"] if not rule["ok"]]
+        return [str(rule["id"]) for rule in self.stored.broken_rules]
 
     @property
     def started(self) -> str:

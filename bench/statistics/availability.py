@@ -14,14 +14,13 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from bench.ledger_query import LedgerQuery, open_ledger
+from bench.ledger_query import LedgerQuery
 
 QUERY = "survival"
 CONSUMERS = ("online", "batch")
@@ -49,17 +48,8 @@ class Curve:
     band_reason: str = ""
 
 
-def availability_curves(run_dir: Path) -> list[Curve]:
-    """One curve per arm and consumer (online, batch) that served any key, of at most 800 points each.
-
-    Raises ConfigurationError if the run has no sealed ledger.
-    """
-    with open_ledger(run_dir) as ledger:
-        return curves_of(ledger)
-
-
 def curves_of(ledger: LedgerQuery) -> list[Curve]:
-    """The same from an open ledger."""
+    """One curve per arm and consumer (online, batch) that served any key, of at most 800 points each."""
     curves = {
         (key["arm"], key["consumer"]): _curve(
             key["arm"],

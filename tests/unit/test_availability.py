@@ -9,8 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from bench.statistics.availability import MIN_CYCLES, availability_curves, cycle_band, kaplan_meier
+from bench.ledger_query import open_ledger
+from bench.statistics.availability import MIN_CYCLES, Curve, curves_of, cycle_band, kaplan_meier
 from tests.unit.synthetic_run import SyntheticRun, complete_run
+
+
+def curves_of_run(run: SyntheticRun) -> dict[tuple[str, str], Curve]:
+    with open_ledger(run.write()) as ledger:
+        return {(curve.arm, curve.consumer): curve for curve in curves_of(ledger)}
 
 
 def test_a_hand_computed_kaplan_meier_estimate() -> None:
@@ -63,7 +69,7 @@ def test_the_band_of_cycles_covers_what_images_taken_for_independent_do_not() ->
 def test_curves_of_a_run_keep_lost_images_and_say_why_there_is_no_band(tmp_path: Path) -> None:
     run = complete_run(tmp_path / "run-1")
     run.arrival(900, 900, 1.0, arm="kappa")  # never served
-    curves = {(c.arm, c.consumer): c for c in availability_curves(run.write())}
+    curves = curves_of_run(run)
     assert set(curves) == {(arm, c) for arm in ("lambda", "kappa") for c in ("online", "batch")}
     lost = curves["kappa", "online"]
     assert lost.censored == 1
@@ -83,7 +89,7 @@ def test_with_enough_nights_the_batch_curve_has_a_band(tmp_path: Path) -> None:
         for n in range(5):
             run.arrival(n, n, float(n), replicate=replicate)
             run.batch(n, 14.0 + 0.3 * replicate, replicate=replicate)
-    (batch,) = (c for c in availability_curves(run.write()) if c.consumer == "batch")
+    batch = curves_of_run(run)["kappa", "batch"]
     assert batch.low is not None
     assert batch.high is not None
     assert len(batch.low) == len(batch.seconds) == len(batch.share)
