@@ -7,13 +7,11 @@ import contextlib
 import dataclasses
 import errno
 import math
-import secrets
 import shutil
 import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +30,7 @@ from bench.resources.nvml import opened, watched_gpus
 from bench.resources.probe import measured
 from bench.results import write_result
 from bench.run_context import run_context
-from bench.run_folder import RUNS
+from bench.run_folder import RUNS, folder_name, new_token
 from bench.seal import seal
 from bench.services.needs import OBJECT_STORE, servers_needed
 from bench.services.stack import Endpoints, ServiceStack
@@ -91,18 +89,22 @@ class Run:
         self._settings, self._display, self._load_arm = settings, display, load
         self._workload = Workload.load(settings.workload)
         self._config = dataclasses.replace(config, catalog=config.catalog or self._workload.catalog)
-        self._token = secrets.token_hex(3)
-        run_id = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{self._token}"
-        self.run_dir = (settings.output / run_id).resolve()
-        self._namespace = f"lk_{self._token}"
+        token = new_token()
+        self.run_dir = (settings.output / folder_name(token)).resolve()
+        self._namespace = f"lk_{token}"
         self._current: Replicate | None = None
         self._disk_was_full = False
+        display.refresh = self._refresh
 
     def execute(self) -> dict[str, Any]:
-        """Run everything and return the content of ``result.json``.
+        """Run everything, on display, and return the content of ``result.json``.
 
         Raises an error of the tree, or KeyboardInterrupt; the manifest then says failed or aborted.
         """
+        with self._display:
+            return self._execute()
+
+    def _execute(self) -> dict[str, Any]:
         settings = self._settings
         # An unknown arm fails before anything starts.
         arms = {name: self._load_arm(name) for name in settings.arms}
@@ -122,23 +124,7 @@ class Run:
             manifest.update(**offered(load, capacity), warm_up_seconds=warm_up)
             write_image_names(self.run_dir, load.dataset.images)
             write_schedule(self.run_dir, load)
-            with (
-                machine_watched(self.run_dir),
-                self._services(needed) as (endpoints, services),
-                opened() as nvml,
-                watched_gpus(self.run_dir, nvml),
-            ):
-                if OBJECT_STORE in needed:
-                    self._stage_images(load.dataset, endpoints)
-                for replicate in range(1, settings.replicates + 1):
-                    # A B, B A, …: drift of the machine falls on both arms alike.
-                    names = settings.arms if replicate % 2 else tuple(reversed(settings.arms))
-                    for name in names:
-                        context = self._context(name, replicate, endpoints, prepared.model_dir, load)
-                        arm = arms.pop(name, None) or self._load_arm(name)
-                        self._current = Replicate(arm, context, load, self._display, nights=settings.nights)
-                        with measured(context, services, self.run_dir / "services"):
-                            self._current.run()
+            self._replicates(arms, needed, load, prepared.model_dir)
             self._reserve.unlink(missing_ok=True)
             seal(self.run_dir)
             manifest.end("complete")
@@ -155,8 +141,29 @@ class Run:
                 ) from error
             raise
 
-    def refresh(self) -> None:
-        """Bring the status that is shown up to date."""
+    def _replicates(
+        self, arms: dict[str, Pipeline], needed: frozenset[str], load: Load, model_dir: Path
+    ) -> None:
+        settings = self._settings
+        with (
+            machine_watched(self.run_dir),
+            self._services(needed) as (endpoints, services),
+            opened() as nvml,
+            watched_gpus(self.run_dir, nvml),
+        ):
+            if OBJECT_STORE in needed:
+                self._stage_images(load.dataset, endpoints)
+            for replicate in range(1, settings.replicates + 1):
+                # A B, B A, …: drift of the machine falls on both arms alike.
+                names = settings.arms if replicate % 2 else tuple(reversed(settings.arms))
+                for name in names:
+                    context = self._context(name, replicate, endpoints, model_dir, load)
+                    arm = arms.pop(name, None) or self._load_arm(name)
+                    self._current = Replicate(arm, context, load, self._display, nights=settings.nights)
+                    with measured(context, services, self.run_dir / "services"):
+                        self._current.run()
+
+    def _refresh(self) -> None:
         if self._current is not None:
             self._current.refresh()
 

@@ -1,12 +1,24 @@
-"""Finds the folder of a run that a command names."""
+"""Names the folder of a run, and finds the one that a command names."""
 
 from __future__ import annotations
 
+import secrets
+from datetime import UTC, datetime
 from pathlib import Path
 
 from signals.errors import ConfigurationError
 
 RUNS = Path("runs")  # holds the run folders, unless a command is told otherwise
+
+
+def new_token() -> str:
+    """Six hex characters: what tells folders of the same second apart, and names on shared servers."""
+    return secrets.token_hex(3)
+
+
+def folder_name(token: str, kind: str = "") -> str:
+    """``20261127-120000-a1b2c3``, with the ``kind`` in front if there is one: they sort by time (UTC)."""
+    return f"{kind}{'-' if kind else ''}{datetime.now(UTC):%Y%m%d-%H%M%S}-{token}"
 
 
 def find_run(run: str, output: Path) -> Path:

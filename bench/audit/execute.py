@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import secrets
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 from rich.console import Console
@@ -17,6 +15,7 @@ from bench.config import HarnessConfig
 from bench.display import Display
 from bench.results import compute_result
 from bench.run import Run, RunSettings
+from bench.run_folder import folder_name, new_token
 from bench.seal import events_path
 from bench.selftest.reference import ReferenceArm
 from bench.services.needs import servers_needed
@@ -48,8 +47,7 @@ class Auditor:
     """Executes runs with known arms on one set of servers. A context manager."""
 
     def __init__(self, output: Path, config: HarnessConfig, progress: Callable[[str], None]) -> None:
-        name = f"audit-{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
-        self.folder = (output / name).resolve()
+        self.folder = (output / folder_name(new_token(), "audit")).resolve()
         self._config, self._progress = config, progress
         self._stack = contextlib.ExitStack()
 
@@ -100,12 +98,9 @@ class Auditor:
             output=self.folder / item.name,
             drain_timeout_seconds=LOST_AFTER_SECONDS,
         )
-        display = Display(Console(quiet=True))
-        run = Run(settings, self._config, display, lambda name: arms[name]())
-        display.refresh = run.refresh
+        run = Run(settings, self._config, Display(Console(quiet=True)), lambda name: arms[name]())
         try:
-            with display:
-                result = run.execute()
+            result = run.execute()
         except LkbenchError as error:
             if not events_path(run.run_dir).is_file():
                 return error

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 
 from rich.console import Console
@@ -13,11 +11,12 @@ from rich.console import Console
 from bench.config import HarnessConfig
 from bench.display import Display
 from bench.run import Run, RunSettings
+from bench.run_folder import folder_name, new_token
 
 
 def calibration_folder(output: Path) -> Path:
     """A new folder below ``output``."""
-    return output / f"calibration-{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
+    return output / folder_name(new_token(), "calibration")
 
 
 def run_days(
@@ -29,10 +28,7 @@ def run_days(
     """Run ``settings`` with each length of a day; yields the run folders. Raises an error of the tree."""
     for number, size in enumerate(sizes_seconds, 1):
         progress(f"day of {size:g} s ({number} of {len(sizes_seconds)}), {settings.replicates} replicates")
-        display = Display(Console(stderr=True))
-        run = Run(replace(settings, day_seconds=size), config, display)
-        display.refresh = run.refresh
-        with display:
-            result = run.execute()
+        run = Run(replace(settings, day_seconds=size), config, Display(Console(stderr=True)))
+        result = run.execute()
         progress(f"{run.run_dir.name}: {result['validity']['verdict']}")
         yield run.run_dir

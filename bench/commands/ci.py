@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
 
 import click
@@ -22,6 +21,7 @@ from bench.exit_codes import describe
 from bench.gate.configuration import PROJECT_FILE, load_thresholds
 from bench.gate.documents import gate_markdown, gate_table, write_junit
 from bench.gate.evaluate import GateReport
+from bench.run_folder import folder_name
 from signals.cache import cache_dir
 
 
@@ -78,7 +78,7 @@ def ci(
     commits = {BASE: find_commit(repository, base), HEAD: find_commit(repository, head)}
     if has_changes(repository):
         say("changes that are not committed are in neither side")
-    folder = output.resolve() / f"ci-{datetime.now(UTC):%Y%m%d-%H%M%S}-{commits[HEAD].sha[:10]}"
+    folder = output.resolve() / folder_name(commits[HEAD].sha[:10], "ci")
     job = Job(folder, replicates, run_options, prepare, command)
     with checkouts(repository, cache_dir() / "ci", commits) as made:
         thresholds = list(texts) or load_thresholds(made[HEAD] / PROJECT_FILE)

@@ -127,11 +127,8 @@ def run(
     )
     for line in announcement(planned, len(settings.arms)):
         stderr.print(f"profile {profile}: {line}", highlight=False, markup=False)
-    display = Display(stderr)
-    job = Run(settings, HarnessConfig.load(config_path), display)
-    display.refresh = job.refresh
-    with display:
-        result = job.execute()
+    job = Run(settings, HarnessConfig.load(config_path), Display(stderr))
+    result = job.execute()
     show_run(job.run_dir, stderr)
     if not result["validity"]["valid"]:
         sys.exit(ExitCode.INVALID_RUN)

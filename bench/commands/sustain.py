@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import secrets
 import sys
 from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 import orjson
@@ -23,6 +21,7 @@ from bench.exit_codes import ExitCode
 from bench.figures_table import figures_table
 from bench.images import load_dataset
 from bench.run import RunSettings
+from bench.run_folder import folder_name, new_token
 from bench.services.needs import servers_needed
 from bench.services.shared import shared_servers
 from signals.errors import ConfigurationError
@@ -66,7 +65,6 @@ def sustain(
     Doubles the rate until latency grows, then bisects. A rate counts as sustained only where growth is ruled
     out with confidence: what can't be measured is not sustained. The nightly work is left out.
     """
-    from bench.sustain.lag import CONFIDENCE, TOLERANCE
     from bench.sustain.probe import MIN_WINDOW_SECONDS, ArmProbe
     from bench.sustain.search import LONGER, search
 
@@ -82,8 +80,7 @@ def sustain(
             "or give more --images"
         )
     say = stderr_lines()
-    name = f"sustain-{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
-    folder = (output / name).resolve()
+    folder = (output / folder_name(new_token(), "sustain")).resolve()
     needed = servers_needed([load_arm(arm)])
     with shared_servers(folder, HarnessConfig.load(config_path), needed, say) as config:
         found = search(
@@ -94,7 +91,21 @@ def sustain(
             window_seconds=window,
             precision=precision,
         )
-    content = {
+    encoded = orjson.dumps(_document(arm, precision, found), option=orjson.OPT_INDENT_2)
+    (folder / "sustain.json").write_bytes(encoded)
+    if as_json:
+        click.echo(encoded)
+    else:
+        results_console().print(_table(arm, found))
+    say(f"folder: {folder}")
+    if found.sustained is None:
+        sys.exit(ExitCode.VERIFICATION_FAILED)
+
+
+def _document(arm: str, precision: float, found: Search) -> dict[str, Any]:
+    from bench.sustain.lag import CONFIDENCE, TOLERANCE
+
+    return {
         "schema_version": SCHEMA_VERSION,
         "source": "measured",
         "arm": arm,
@@ -105,15 +116,6 @@ def sustain(
         "precision": precision,
         "probes": [{**asdict(probe), "verdict": probe.verdict} for probe in found.probes],
     }
-    encoded = orjson.dumps(content, option=orjson.OPT_INDENT_2)
-    (folder / "sustain.json").write_bytes(encoded)
-    if as_json:
-        click.echo(encoded)
-    else:
-        results_console().print(_table(arm, found))
-    say(f"folder: {folder}")
-    if found.sustained is None:
-        sys.exit(ExitCode.VERIFICATION_FAILED)
 
 
 def _table(arm: str, found: Search) -> Table:

@@ -58,13 +58,10 @@ class ArmProbe:
             drain_timeout_seconds=max(MIN_DRAIN_SECONDS, DRAIN_WINDOWS * window_seconds),
             nights=False,
         )
-        display = Display(Console(quiet=True))
-        run = Run(settings, self.config, display)
-        display.refresh = run.refresh
+        run = Run(settings, self.config, Display(Console(quiet=True)))
         failure = ""
         try:
-            with display:
-                run.execute()
+            run.execute()
         except PipelineError as error:
             failure = str(error)
         probe = _judge(run.run_dir, rate, window_seconds, failure)
