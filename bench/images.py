@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from bench.corrupt_images import corrupt_images
+from bench.corrupt_images import CorruptImage, corrupt_images
 from bench.crops import CropsSpec, crops
 from bench.definitions import definition_file, definition_names
 from signals.cache import cache_dir
@@ -108,16 +108,18 @@ def _value(path: Path, raw: dict[str, Any], key: str) -> Any:
 
 
 def _load_corrupt(name: str) -> Dataset:
-    folder = cache_dir() / "images" / name
-    folder.mkdir(parents=True, exist_ok=True)
-    images = []
-    for sample in corrupt_images():
-        path = folder / sample.name
-        if not path.exists() or path.read_bytes() != sample.data:
-            path.write_bytes(sample.data)
-        images.append(DatasetImage(path, image_signature(sample.data), len(sample.data), sample.name))
+    images = tuple(cached_image(name, sample) for sample in corrupt_images())
     # Like a user's own folder: all of it arrives, it is not a supply to draw from.
-    return Dataset(name, tuple(images), is_shipped=False)
+    return Dataset(name, images, is_shipped=False)
+
+
+def cached_image(folder: str, sample: CorruptImage) -> DatasetImage:
+    """A file that is made, and not read from anywhere: it lies in ``folder`` of the cache's images."""
+    path = cache_dir() / "images" / folder / sample.name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not path.exists() or path.read_bytes() != sample.data:
+        path.write_bytes(sample.data)
+    return DatasetImage(path, image_signature(sample.data), len(sample.data), sample.name)
 
 
 def _load_folder(folder: Path, progress: Progress | None) -> Dataset:

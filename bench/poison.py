@@ -11,9 +11,7 @@ import dataclasses
 import numpy as np
 
 from bench.corrupt_images import poison_image
-from bench.images import Dataset, DatasetImage
-from signals.cache import cache_dir
-from signals.image import image_signature
+from bench.images import Dataset, cached_image
 
 _STREAM = 0x706F69736F6E  # keeps these draws apart from those of a schedule with the same seed
 
@@ -28,14 +26,6 @@ def with_poison(dataset: Dataset, share: float, *, seed: int) -> Dataset:
     images = list(dataset.images)
     draw = np.random.default_rng([seed, _STREAM])
     for number, index in enumerate(draw.permutation(len(images))[: poisoned_count(share, len(images))]):
-        images[index] = _file(number)
+        image = cached_image("poison", poison_image(number))
+        images[index] = dataclasses.replace(image, name=f"poison/{image.name}")
     return dataclasses.replace(dataset, images=tuple(images))
-
-
-def _file(number: int) -> DatasetImage:
-    sample = poison_image(number)
-    path = cache_dir() / "images" / "poison" / sample.name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if not path.exists() or path.read_bytes() != sample.data:
-        path.write_bytes(sample.data)
-    return DatasetImage(path, image_signature(sample.data), len(sample.data), f"poison/{sample.name}")
