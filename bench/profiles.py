@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 from bench.database import connect
 from bench.ledger_query import sql_text
+from bench.load_plan import DEFAULT_DAY_SECONDS, DEFAULT_RATE_PER_SECOND
 
 # Seconds of one replicate besides its days (start, stop) and of one night, both arms together, and of the
 # servers, the capacity and the sealing. From the ledger/events.parquet of `lkbench run` on 2 idle cores, 600
 # arrivals: start and stop are what lies outside the days and nights.
 REPLICATE_SECONDS, NIGHT_SECONDS, SERVERS_SECONDS = 26.0, 73.0, 20.0
-DEFAULT_DAY_SECONDS = 30.0
 NEW_SHARE = 0.9  # of arrivals in the default workload; repeats are no key of their own
 DECIDABLE_REPLICATES = 4  # the smallest exact two-sided Mann-Whitney p is 0.029 at 4 v 4, 0.10 at 3 v 3
 
@@ -28,19 +28,15 @@ class Profile:
     replicates: int
     days: int
     day_seconds: float | None
-    rate_per_second: float
+    rate_per_second: float = DEFAULT_RATE_PER_SECOND
     claimed_percentiles: tuple[str, ...] = ("p50",)
 
 
 ALL_PERCENTILES = ("p50", "p90", "p95", "p99")
 PROFILES = {
-    "quick": Profile(replicates=1, days=1, day_seconds=None, rate_per_second=20.0),
-    "standard": Profile(
-        4, days=1, day_seconds=None, rate_per_second=20.0, claimed_percentiles=ALL_PERCENTILES
-    ),
-    "thorough": Profile(
-        6, days=2, day_seconds=60.0, rate_per_second=20.0, claimed_percentiles=ALL_PERCENTILES
-    ),
+    "quick": Profile(replicates=1, days=1, day_seconds=None),
+    "standard": Profile(replicates=4, days=1, day_seconds=None, claimed_percentiles=ALL_PERCENTILES),
+    "thorough": Profile(replicates=6, days=2, day_seconds=60.0, claimed_percentiles=ALL_PERCENTILES),
 }
 
 
