@@ -148,32 +148,24 @@ def judge_times(
             metric, verdict=Verdict.NOT_DECIDABLE, reason="a replicate has 0, from which there is no ratio"
         )
     base, head = np.asarray(before, dtype=float), np.asarray(after, dtype=float)
-    effect = estimate(base, head, is_paired=is_paired)
-    floor = noise_floor(before, again)
-    needed = replicates_needed(base, head, detect)
-    fewest = min(len(base), len(head))
+    effect, floor = estimate(base, head, is_paired=is_paired), noise_floor(before, again)
+    metric = replace(metric, effect=effect, noise_floor=floor)
+    needed, fewest = replicates_needed(base, head, detect), min(len(base), len(head))
     if effect.p_value is None:
-        more = None if needed is None else max(1, needed - fewest)
-        least = f"{fewest} replicates a side, a test needs {MIN_REPLICATES}"
         return replace(
             metric,
             verdict=Verdict.NOT_DECIDABLE,
-            effect=effect,
-            noise_floor=floor,
-            more_replicates=more,
-            reason=least,
+            more_replicates=None if needed is None else max(1, needed - fewest),
+            reason=f"{fewest} replicates a side, a test needs {MIN_REPLICATES}",
         )
     if effect.p_value < ALPHA and abs(math.log(effect.ratio)) > math.log1p(floor):
-        verdict = _direction(metric.definition, effect.ratio > 1)
-        return replace(metric, verdict=verdict, effect=effect, noise_floor=floor)
+        return replace(metric, verdict=_direction(metric.definition, effect.ratio > 1))
     within = None if effect.bound is None else max(1 / effect.bound[0], effect.bound[1]) - 1
     if within is not None and within <= detect:
-        return replace(metric, verdict=Verdict.SAME, effect=effect, noise_floor=floor, within=within)
+        return replace(metric, verdict=Verdict.SAME, within=within)
     return replace(
         metric,
         verdict=Verdict.NOT_DECIDABLE,
-        effect=effect,
-        noise_floor=floor,
         more_replicates=max(1, (needed or 0) - fewest),
         reason=f"a change by {detect:.0%} can be neither seen nor ruled out",
     )
