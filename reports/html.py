@@ -19,6 +19,7 @@ from bench.image_names import FILE as IMAGE_NAMES_FILE
 from bench.ledger_query import SHARED, sql_text
 from bench.manifest import read_manifest
 from bench.metrics import measure
+from bench.money import usd_text
 from bench.results import FIGURE_QUERIES
 from reports.curves import Curve, availability_curves
 from reports.lives import lives
@@ -31,7 +32,7 @@ from reports.policy import Assets
 from reports.provenance import environment_rows
 from reports.saved_plan import SavedPlan, saved_plan
 from reports.stored_result import read_result
-from reports.summary import hours_text, reasons, summary_rows, usd_text
+from reports.summary import hours_text, reasons, summary_rows
 
 QUERIES = (*SHARED, *FIGURE_QUERIES, "survival")
 # Shown in the section of their figures; what is neither here nor in the comparison stands at the end.

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from bench.durations import duration_text, interval_text
+from bench.money import usd_text
 from reports.located import Located
 
 CONSUMERS = {
@@ -133,11 +134,6 @@ def _hours_cell(pools: list[Mapping[str, Any]], kind: str) -> Cell:
 def hours_text(hours: float) -> str:
     """Hours; those of a compressed day, which are small, in the unit that fits."""
     return f"{hours:.3g} h" if hours >= SMALLEST_IN_HOURS else duration_text(hours * 3600)
-
-
-def usd_text(usd: float) -> str:
-    """``1,234.50 USD``; below 1 three digits: what a compressed day costs is small."""
-    return f"{usd:,.2f} USD" if usd >= 1 or usd == 0 else f"{usd:#.3g} USD"
 
 
 def _capacity_per_second(result: Mapping[str, Any]) -> float | None:

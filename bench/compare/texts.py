@@ -5,6 +5,7 @@ from __future__ import annotations
 from bench.compare.comparison import Comparison, MetricComparison, Verdict
 from bench.durations import duration_text
 from bench.metrics import Unit
+from bench.money import usd_text
 
 HEADLINES = (
     "online.p50_seconds",
@@ -40,7 +41,7 @@ def value_text(value: float | None, unit: Unit) -> str:
     if unit is Unit.BYTES:
         return f"{value:,.0f} B"
     if unit is Unit.USD:
-        return f"{value:.3g} USD"
+        return usd_text(value)
     return f"{value:,.0f}" if value == int(value) else f"{value:,.1f}"
 
 
