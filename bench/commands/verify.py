@@ -22,8 +22,7 @@ def verify(run: str, output: Path) -> None:
     checks = verify_run(find_run(run, output))
     console = results_console()
     for check in checks:
-        console.print(
-            f"{'ok  ' if check.ok else 'FAIL'}  {check.name}: {check.detail}", highlight=False, markup=False
-        )
+        line = f"{'ok  ' if check.ok else 'FAIL'}  {check.name}: {check.detail}"
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
     if not all(check.ok for check in checks):
         sys.exit(ExitCode.VERIFICATION_FAILED)
