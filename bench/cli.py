@@ -105,7 +105,7 @@ COMMANDS = {
     ),
     "throughput": Place(
         "bench.commands.throughput:throughput",
-        "Drain a backlog through each path, with windows of the bare loop right before and after.",
+        "Drain backlogs through each path, in rounds, with windows of the bare loop in between.",
     ),
     "verify": Place(
         "bench.commands.verify:verify",
