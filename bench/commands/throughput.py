@@ -7,9 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import click
-from rich.console import Console
 
-from bench.commands.results_console import results_console
+from bench.commands.results_console import results_console, stderr_lines
 from bench.commands.throughput_tables import drain_line, tables
 from bench.config import HarnessConfig
 from bench.images import load_dataset
@@ -31,6 +30,7 @@ from signals.near_free import build_near_free_model
 PATHS = (ONLINE, NIGHTLY, STREAM)
 ROUNDS = 5
 GSS_SECONDS = 5.0
+NEAR_FREE_WINDOW_SECONDS = 2.0  # in which it does more images than the configured model in a whole window
 
 
 @click.command()
@@ -99,11 +99,7 @@ def throughput(
     all on this machine. Medians of the rounds are shown. Leave the machine alone meanwhile. Cut off, it
     prints what it has measured so far.
     """
-    stderr = Console(stderr=True)
-
-    def note(text: str) -> None:
-        stderr.print(text, highlight=False, markup=False, soft_wrap=True)
-
+    note = stderr_lines()
     chosen = tuple(name.strip() for name in paths.split(","))
     if unknown := sorted(set(chosen) - set(PATHS)):
         raise ConfigurationError(f"--paths: unknown {', '.join(unknown)}; known are {', '.join(PATHS)}")
@@ -129,9 +125,9 @@ def throughput(
                 _measure_paths(servers, configured, plan, found, found.drains, keep, note)
             if model != "configured":
                 note("near-free model")
-                without_latency = dataclasses.replace(plan, loads=None)
+                plumbing = dataclasses.replace(plan, window_seconds=NEAR_FREE_WINDOW_SECONDS, loads=None)
                 near_free = build_near_free_model()
-                _measure_paths(servers, near_free, without_latency, found, found.near_free, keep, note)
+                _measure_paths(servers, near_free, plumbing, found, found.near_free, keep, note)
         if parts:
             _measure_parts(gss_seconds, conversion_rows, found, keep, note)
         found.is_complete = True

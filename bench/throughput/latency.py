@@ -18,12 +18,12 @@ from signals.errors import PipelineError
 from signals.ledger import FLUSH_SECONDS
 
 HALF_LOAD = 0.5
-# Share of the sustained rate -> part of the arrivals. The half load is held to a target; at a low load as
-# many would take long.
-LOADS: Mapping[float, float] = {0.3: 0.5, HALF_LOAD: 1.0, 0.8: 1.0}
+# Share of the sustained rate -> part of the arrivals. Only the half load is held to a target; as many at each
+# load would take twice as long.
+LOADS: Mapping[float, float] = {0.3: 0.25, HALF_LOAD: 1.0, 0.8: 0.5}
 ARRIVALS = 1_000  # ten of them above the p99
 ROUNDS = 3
-ALONE = 20  # images, one at a time, in each round
+ALONE = 16  # images, one at a time, in each round
 ALONE_PAUSE_SECONDS = 0.25
 LEDGER_SECONDS = 10.0
 SEED = 11

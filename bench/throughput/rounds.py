@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.limit.loop import BareLoop
-from bench.limit.windows import Windows
+from bench.limit.windows import WINDOW_SECONDS, Windows
 from bench.throughput.drains import NIGHTLY, ONLINE, STREAM, Drain, drained
 from bench.throughput.feed import Feed
 from bench.throughput.latency import Latency, Loads, measure_latency
@@ -32,6 +32,7 @@ class Plan:
     rounds: int
     paths: Sequence[str]
     loads: Loads | None = None
+    window_seconds: float = WINDOW_SECONDS
 
 
 class _Arm:
@@ -69,7 +70,7 @@ def measure_rounds(
 ) -> None:
     """Measure what is planned, and hand each result to ``found`` as soon as it is there; last the harness's
     own cost, where the stream is among the paths. Raises an error of the tree."""
-    windows = Windows(loop)
+    windows = Windows(loop, seconds=plan.window_seconds)
     days = range(WARM_UP_DAY + 1, WARM_UP_DAY + 1 + plan.rounds)
     if ONLINE in plan.paths or NIGHTLY in plan.paths:
         with stand.started("lambda", model_dir) as started:
