@@ -20,7 +20,7 @@ from bench.throughput.conversions import ROWS, measure_conversions
 from bench.throughput.drains import NIGHTLY, ONLINE, STREAM, Drain
 from bench.throughput.findings import Findings
 from bench.throughput.gss import measure_gss
-from bench.throughput.latency import ARRIVALS, Latency, Loads
+from bench.throughput.latency import ARRIVALS, Latency
 from bench.throughput.overhead import Overhead
 from bench.throughput.rounds import Plan, measure_rounds
 from bench.throughput.stand import Progress, Stand, stand
@@ -29,8 +29,9 @@ from signals.near_free import build_near_free_model
 
 PATHS = (ONLINE, NIGHTLY, STREAM)
 ROUNDS = 5
-GSS_SECONDS = 5.0
+GSS_SECONDS = 3.0
 NEAR_FREE_WINDOW_SECONDS = 2.0  # in which it does more images than the configured model in a whole window
+NEAR_FREE_NIGHT_EVERY = 2  # rounds; four fifths of such a night are Spark's start and what follows step 5
 
 
 @click.command()
@@ -105,7 +106,7 @@ def throughput(
         raise ConfigurationError(f"--paths: unknown {', '.join(unknown)}; known are {', '.join(PATHS)}")
     if json_file is not None and not json_file.absolute().parent.is_dir():
         raise ConfigurationError(f"--json {json_file}: there is no such folder")
-    plan = Plan(count, warm_up, rounds, chosen, Loads(arrivals) if latency else None)
+    plan = Plan(count, warm_up, rounds, chosen, arrivals if latency else 0)
     config = HarnessConfig.load(config_path)
     configured = prepare(config, note).model_dir
     dataset = load_dataset(images, note)
@@ -125,7 +126,12 @@ def throughput(
                 _measure_paths(servers, configured, plan, found, found.drains, keep, note)
             if model != "configured":
                 note("near-free model")
-                plumbing = dataclasses.replace(plan, window_seconds=NEAR_FREE_WINDOW_SECONDS, loads=None)
+                plumbing = dataclasses.replace(
+                    plan,
+                    latency_arrivals=0,
+                    window_seconds=NEAR_FREE_WINDOW_SECONDS,
+                    night_every=NEAR_FREE_NIGHT_EVERY,
+                )
                 near_free = build_near_free_model()
                 _measure_paths(servers, near_free, plumbing, found, found.near_free, keep, note)
         if parts:
