@@ -15,16 +15,17 @@ from pathlib import Path
 import click
 
 from kappa_pipeline.faust_engine import FaustEngine
+from kappa_pipeline.kafka import Publisher
 from kappa_pipeline.nrtg import StreamPlan, deploy, plan_signals
-from kappa_pipeline.sink import Sink
 from kappa_pipeline.stage_rows import PATH, POOL
 from kappa_pipeline.stream_job import StreamJob
 from signals.architecture import RunContext
 from signals.catalog import Catalog
-from signals.compute import LocalCompute
+from signals.compute import LocalCompute, host_threads
 from signals.declaration import declared_signals
 from signals.device_session import DeviceSession
 from signals.errors import LkbenchError
+from signals.gss import GssClient
 from signals.inference import InferenceEngine
 from signals.ledger import Ledger
 from signals.model import Model
@@ -58,27 +59,26 @@ def run_worker(context: RunContext, worker: int) -> None:
     with contextlib.ExitStack() as stack:
         ledger = stack.enter_context(Ledger.from_context(context, f"stream_worker_{worker}"))
         store = stack.enter_context(contextlib.closing(ObjectStore(context.s3)))
-        sink = stack.enter_context(contextlib.closing(Sink(context)))
+        gss = stack.enter_context(GssClient.of_run(context))
         compute = LocalCompute(
             lambda key: store.get(key, max_bytes),
             engine,
             catalog,
-            max_batch=context.max_batch,
-            max_wait_seconds=context.max_batch_wait_seconds,
             ledger=ledger,
             pool=POOL,
+            threads=host_threads(context.workers),
         )
-        stack.callback(compute.close, cancel_pending=True)
+        stack.enter_context(compute)
 
         def new_job(plan: StreamPlan) -> StreamJob:
+            model_sha256 = model.manifest.sha256
             return StreamJob(
-                *(context, plan, compute, sink, ledger),
-                device=engine.device,
-                model_sha256=model.manifest.sha256,
+                *(context, plan, compute, gss, Publisher(context), ledger), model_sha256=model_sha256
             )
 
         stream_engine = FaustEngine(
-            *(context, catalog, new_job),
+            *(context, catalog, new_job, ledger),
+            device=engine.device,
             data_dir=context.arm_dir / f"faust_{worker}",
             on_assigned=on_assigned,
         )

@@ -14,34 +14,41 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
+import itertools
 import logging
 import signal
 import time
+from collections import deque
 from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import faust
 
+from kappa_pipeline.arrival import Arrival
 from kappa_pipeline.faust_security import credentials
-from kappa_pipeline.kafka import group_id
+from kappa_pipeline.kafka import Message, Publisher, group_id
 from kappa_pipeline.media_message import parse_media_event
 from kappa_pipeline.nrtg import ComputeSignals, StreamPlan
 from kappa_pipeline.ordered_acks import Released
 from kappa_pipeline.partition_book import Assignment, PartitionBook
-from kappa_pipeline.stream_job import StreamJob
+from kappa_pipeline.stream_job import StreamJob, retry_seconds
 from kappa_pipeline.watermark import Watermarks, watermark_message
+from kappa_pipeline.work_threads import WorkThreads
 from signals.architecture import MediaEvent, RunContext
 from signals.catalog import Catalog
 from signals.counters import count_consumed
-from signals.errors import ImageError, PipelineError
+from signals.errors import ImageError, PipelineError, ServiceError
+from signals.ledger import Ledger
 
-IN_WORK = 64  # messages worked on at a time
+BATCHES_IN_WORK = 8  # messages in work at a time, in batches of the device's
+WORK_THREADS = 2  # while one has the device, the other fetches and decodes, or stores and announces
 UNACKED = 2_048  # messages taken and not acknowledged, which is what a crash makes another worker repeat
 COMMIT_SECONDS = 0.1  # also for how long a delivery may be unknown to the broker
 WATERMARK_SECONDS = 1.0  # between two announcements; midnight's heartbeats are announced at once
-WATERMARK_PATIENCE_SECONDS = 0.1
 SILENCE_SECONDS = 1.0  # a message that was fetched and has not arrived twice this long is taken for lost
 STOP_SECONDS = 5.0
 
@@ -51,16 +58,16 @@ log = logging.getLogger(__name__)
 @dataclass(frozen=True, slots=True)
 class _Taken:
     offset: int
-    attempt: int
-    event: MediaEvent | None  # None: not readable as one
+    event_time_ns: int  # Unix ns; 0: not readable as an event
 
 
 class FaustEngine:
     """Runs a plan in this process until SIGTERM.
 
-    ``new_job`` makes the job of a plan, ``on_assigned`` is told the partitions of the media topic whenever
-    they change. Raises PipelineError when the broker is lost or Faust fails: whoever supervises the process
-    starts it again, and the committed offsets say where to go on.
+    ``new_job`` makes the job of a plan, one for each thread, ``on_assigned`` is told the partitions of the
+    media topic whenever they change. ``device`` is what the ledger's rows name. Raises PipelineError when the
+    broker is lost or Faust fails: whoever supervises the process starts it again, and the committed offsets
+    say where to go on.
     """
 
     name = "Faust"
@@ -71,17 +78,22 @@ class FaustEngine:
         context: RunContext,
         catalog: Catalog,
         new_job: Callable[[StreamPlan], StreamJob],
+        ledger: Ledger,
         *,
+        device: str,
         data_dir: Path,
         on_assigned: Callable[[list[int]], None],
     ) -> None:
         self._context, self._catalog, self._new_job = context, catalog, new_job
+        self._ledger, self._device = ledger, device
         self._data_dir, self._on_assigned = data_dir, on_assigned
         self._watermarks = Watermarks()
-        self._in_work = asyncio.Semaphore(IN_WORK)
+        self._in_work = asyncio.Semaphore(BATCHES_IN_WORK * context.max_batch)
         self._unacked = asyncio.Semaphore(UNACKED)
         self._tasks: set[asyncio.Task[object]] = set()
-        self._works: set[asyncio.Task[object]] = set()  # those of them that work on a message
+        self._works: dict[Arrival, tuple[Assignment[_Taken], _Taken]] = {}  # whose end is awaited
+        self._followers: dict[tuple[str, str], deque[Arrival]] = {}  # of images in work
+        self._none_works = asyncio.Event()
         self._buffered: asyncio.Queue[Any] = asyncio.Queue()  # until the agent has its own
         self._taking = False  # a message is on its way from the buffer into work
         self._reported: list[int] = []
@@ -95,9 +107,12 @@ class FaustEngine:
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
-        self._job = self._new_job(plan)
+        self._loop = asyncio.get_running_loop()
         self._app = self._new_app()
         self._book: PartitionBook[_Taken] = PartitionBook(self._app, self._context.media_topic)
+        self._announcer, self._announcer_thread = Publisher(self._context), ThreadPoolExecutor(1, "announce")
+        jobs = [self._new_job(plan) for _ in range(WORK_THREADS)]
+        self._threads = WorkThreads([self._group_of(job) for job in jobs], largest=self._context.max_batch)
         await self._app.start()
         try:
             while not stop.is_set():
@@ -111,6 +126,7 @@ class FaustEngine:
                 task.cancel()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._app.stop(), STOP_SECONDS)
+            self._threads.close()
 
     def _new_app(self) -> Any:
         app = faust.App(
@@ -162,7 +178,7 @@ class FaustEngine:
             self._next_watermark = time.monotonic() + WATERMARK_SECONDS
             for partition, watermark_ns in self._watermarks.take_advanced().items():
                 message = watermark_message(self._context, partition, watermark_ns)
-                self._spawn(self._job.publish(message, WATERMARK_PATIENCE_SECONDS))
+                self._spawn(self._announce(message))
         await self._book.commit()
         if time.monotonic() >= self._next_search and not self._taking and self._buffered.empty():
             self._next_search = time.monotonic() + SILENCE_SECONDS
@@ -178,52 +194,118 @@ class FaustEngine:
             self._unacked.release()
             self._in_work.release()
             return
-        try:
-            event: MediaEvent | None = parse_media_event(message.value, self._catalog)
-            problem = ""
-        except ImageError as error:
-            event, problem = None, error.detail
-        taken = _Taken(message.offset, assignment.deliveries.attempt(message.offset), event)
-        if event is not None and event.kind == "heartbeat":
+        event, problem = self._parse(message)
+        taken = _Taken(message.offset, event.scheduled_ns if not problem else 0)
+        if event.kind == "heartbeat":
             self._in_work.release()
             self._release(assignment, assignment.acks.start(message.offset, taken, barrier=True))
+            return
+        self._release(assignment, assignment.acks.start(message.offset, taken))
+        attempt = assignment.deliveries.attempt(message.offset)
+        alone = attempt > 1
+        if alone:
+            await self._until_none_works()
+        arrival = Arrival.first(event, attempt, self._ledger, self._device)
+        arrival.unreadable = problem
+        self._works[arrival] = assignment, taken
+        if self._book.is_recorded(assignment, taken.offset):
+            self._start(arrival)
         else:
-            self._release(assignment, assignment.acks.start(message.offset, taken))
-            alone = taken.attempt > 1
-            if alone:
-                await self._until_none_works()
-            self._works.add(work := self._spawn(self._work(assignment, taken, message.key or b"", problem)))
-            work.add_done_callback(self._works.discard)
-            if alone:
-                await self._until_none_works()
+            self._spawn(self._record_and_start(assignment, taken, arrival))
+        if alone:
+            await self._until_none_works()
+
+    def _parse(self, message: Any) -> tuple[MediaEvent, str]:
+        """The event in a message, or a stand-in and why there is none."""
+        try:
+            return parse_media_event(message.value, self._catalog), ""
+        except ImageError as error:
+            key = (message.key or b"").decode("ascii", errors="replace")
+            return MediaEvent(-1, key, "", "", -1, time.time_ns(), ""), error.detail or error.reason
 
     async def _until_none_works(self) -> None:
         while self._works:
-            await asyncio.wait(self._works)
+            self._none_works.clear()
+            await self._none_works.wait()
 
-    async def _work(self, assignment: Assignment[_Taken], taken: _Taken, key: bytes, problem: str) -> None:
-        try:
-            await self._book.record(assignment, taken.offset)
-            if taken.event is None:
-                await self._job.reject(key, problem)
+    async def _record_and_start(
+        self, assignment: Assignment[_Taken], taken: _Taken, arrival: Arrival
+    ) -> None:
+        await self._book.record(assignment, taken.offset)
+        self._start(arrival)
+
+    def _start(self, arrival: Arrival) -> None:
+        """Leave it to the threads; a second arrival of an image waits for the first, and then finds its
+        signals."""
+        if (followers := self._followers.get(arrival.image)) is not None:
+            followers.append(arrival)
+        else:
+            self._followers[arrival.image] = deque()
+            self._threads.put(arrival)
+
+    def _group_of(self, job: StreamJob) -> Callable[[list[Arrival]], None]:
+        def run(group: list[Arrival]) -> None:
+            try:
+                job.run(group)
+            except Exception as error:
+                tell = functools.partial(self._crash, error)
             else:
-                await self._job.process(taken.event, taken.attempt)
-        finally:
-            self._in_work.release()
-        self._release(assignment, assignment.acks.finish(taken.offset))
+                tell = functools.partial(self._ended, group)
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+                self._loop.call_soon_threadsafe(tell)
 
-    async def _heartbeat(self, assignment: Assignment[_Taken], taken: _Taken, event_time_ns: int) -> None:
+        return run
+
+    def _ended(self, group: list[Arrival]) -> None:
+        """Attempts that a thread has made."""
+        try:
+            for arrival in group:
+                if arrival.retry_seconds is None:
+                    self._finish(arrival)
+                else:
+                    self._loop.call_later(arrival.retry_seconds, self._try_again, arrival)
+        except Exception as error:
+            self._crash(error)
+
+    def _try_again(self, arrival: Arrival) -> None:
+        following = arrival.next(self._ledger, self._device)
+        self._works[following] = self._works.pop(arrival)
+        self._threads.put(following)
+
+    def _finish(self, arrival: Arrival) -> None:
+        assignment, taken = self._works.pop(arrival)
+        if followers := self._followers[arrival.image]:
+            self._threads.put(followers.popleft())
+        else:
+            del self._followers[arrival.image]
+        self._in_work.release()
+        self._release(assignment, assignment.acks.finish(taken.offset))
+        if not self._works:
+            self._none_works.set()
+
+    async def _announce(self, message: Message) -> None:
+        """Publish what may not be lost, beside the stream: tried again until the broker has it."""
+        for tries in itertools.count(1):
+            try:
+                return await self._loop.run_in_executor(
+                    self._announcer_thread, self._announcer.publish, [message]
+                )
+            except ServiceError as error:
+                log.warning("a message for %s: %s", message.topic, error)
+                await asyncio.sleep(retry_seconds(tries))
+
+    async def _heartbeat(self, assignment: Assignment[_Taken], taken: _Taken) -> None:
         """A heartbeat's turn has come: everything before it is acknowledged. Announce, then acknowledge."""
-        await self._job.publish(watermark_message(self._context, assignment.partition, event_time_ns))
+        await self._announce(watermark_message(self._context, assignment.partition, taken.event_time_ns))
         self._release(assignment, assignment.acks.finish(taken.offset))
 
     def _release(self, assignment: Assignment[_Taken], released: Released[_Taken]) -> None:
         for taken in released.acked:
             self._unacked.release()
-            if taken.event is not None:
-                self._watermarks.advance(assignment.partition, taken.event.scheduled_ns)
-        if (taken_next := released.barrier) is not None and taken_next.event is not None:
-            self._spawn(self._heartbeat(assignment, taken_next, taken_next.event.scheduled_ns))
+            if taken.event_time_ns:
+                self._watermarks.advance(assignment.partition, taken.event_time_ns)
+        if released.barrier is not None:
+            self._spawn(self._heartbeat(assignment, released.barrier))
 
     def _spawn(self, work: Coroutine[Any, Any, object]) -> asyncio.Task[object]:
         task = asyncio.get_running_loop().create_task(work)
@@ -234,5 +316,8 @@ class FaustEngine:
     def _finished(self, task: asyncio.Task[object]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("a task of the stream failed", exc_info=error)
-            self._spawn(self._app.crash(error))
+            self._crash(error)
+
+    def _crash(self, error: BaseException) -> None:
+        log.error("the stream can't go on", exc_info=error)
+        self._spawn(self._app.crash(error))

@@ -137,6 +137,10 @@ class PartitionBook(Generic[T]):
         async with self._committing:  # an older state must not overwrite a newer one
             await self._commit()
 
+    def is_recorded(self, assignment: Assignment[T], offset: int) -> bool:
+        """Whether work on a message that was taken may begin at once; see :meth:`record`."""
+        return offset >= assignment.end or offset < assignment.recorded
+
     async def record(self, assignment: Assignment[T], offset: int) -> None:
         """Return when work on a message that was taken may begin.
 
@@ -144,9 +148,11 @@ class PartitionBook(Generic[T]):
         it is worked on once the broker has its delivery. Others' deliveries are written with the next
         commit, which saves each the way to the broker. Raises PipelineError.
         """
-        if offset < assignment.end and assignment.recorded <= offset:
+        if not self.is_recorded(assignment, offset):
             async with self._committing:
-                if assignment.recorded <= offset:  # else those who waited with it have had it written
+                if not self.is_recorded(
+                    assignment, offset
+                ):  # else those who waited with it have had it written
                     await self._commit()
 
     async def _commit(self) -> None:

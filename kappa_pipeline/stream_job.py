@@ -1,38 +1,31 @@
-"""What the stream job does with one media event. Knows no stream engine.
+"""What the stream job does with the media events that it is handed together. Knows no stream engine.
 
-Look the signals up; where one is missing, compute; store; publish; on failure retry, then dead-letter.
-:meth:`StreamJob.process` ends normally for every event, because an engine that sees an exception either
-stops or, worse, takes the message for done.
+Look the signals up; where one is missing, compute; store; publish. Each call to a server serves all of a
+group. Arrivals share calls, never a verdict: an image at fault leaves its group as a dead letter, and where a
+server is away every arrival of the group is given another attempt.
 """
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import logging
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 
-from kappa_pipeline.kafka import Message
+from kappa_pipeline.arrival import Arrival
+from kappa_pipeline.kafka import Message, Publisher
 from kappa_pipeline.nrtg import StreamPlan
-from kappa_pipeline.sink import Sink, Write, WriteTimes
-from kappa_pipeline.stage_rows import PATH, StageRows
-from signals.architecture import AvailabilityEvent, DeadLetter, MediaEvent, RunContext
-from signals.compute import ComputeFailure, LocalCompute, records_of
-from signals.declaration import SignalDeclaration
+from kappa_pipeline.stage_rows import PATH
+from signals.architecture import AvailabilityEvent, DeadLetter, RunContext
+from signals.compute import ComputeFailure, ComputeResult, ImageRef, LocalCompute, records_of
 from signals.encodings import encode_thrift
-from signals.inference import SignalValues
+from signals.errors import ServiceError
+from signals.gss import GssClient
 from signals.ledger import Ledger, Stage
-from signals.record import SignalRecord
 
 FIRST_RETRY_SECONDS = 0.5
 LONGEST_RETRY_SECONDS = 8.0
 ATTEMPTS_EXHAUSTED = "attempts_exhausted"
-# A write may wait for others for this part of the time that its image has been under way already: hardly a
-# millisecond when the stream keeps up, and long enough for a group of eight when there is a backlog.
-PATIENCE = 0.05
-LONGEST_PATIENCE_SECONDS = 0.05
 
 log = logging.getLogger(__name__)
 
@@ -42,20 +35,20 @@ def retry_seconds(attempt: int) -> float:
     return min(FIRST_RETRY_SECONDS * 2.0 ** min(attempt - 1, 10), LONGEST_RETRY_SECONDS)
 
 
-@dataclass(slots=True)
-class _Attempt:
-    """How far an attempt is: should it fail, it failed in ``stage``."""
-
-    number: int
-    rows: StageRows
-    stage: Stage = Stage.QUEUE
-    input_hash: str = ""
+def publish_surely(publisher: Publisher, messages: Sequence[Message]) -> None:
+    """Publish messages that may not be lost: tried again until the broker has them."""
+    for tries in itertools.count(1):
+        try:
+            return publisher.publish(messages)
+        except ServiceError as error:
+            log.warning("%d messages for %s: %s", len(messages), messages[0].topic, error)
+            time.sleep(retry_seconds(tries))
 
 
 class StreamJob:
-    """Processes media events, any number at a time, on one asyncio loop.
+    """Brings groups of arrivals to their ends. For one thread; several share ``compute`` and ``gss``.
 
-    ``device`` and ``model_sha256`` are what the ledger and the records say about the computation.
+    ``model_sha256`` is what the records say about the computation.
     """
 
     def __init__(
@@ -63,159 +56,155 @@ class StreamJob:
         context: RunContext,
         plan: StreamPlan,
         compute: LocalCompute,
-        sink: Sink,
+        gss: GssClient,
+        publisher: Publisher,
         ledger: Ledger,
         *,
-        device: str,
         model_sha256: str,
     ) -> None:
-        self._context, self._plan, self._local_compute, self._sink = context, plan, compute, sink
-        self._ledger, self._device, self._model_sha256 = ledger, device, model_sha256
-        self._in_work: dict[tuple[str, str], asyncio.Future[None]] = {}
+        self._context, self._plan, self._local_compute = context, plan, compute
+        self._gss, self._publisher, self._ledger = gss, publisher, ledger
+        self._model_sha256 = model_sha256
 
-    async def process(self, event: MediaEvent, first_attempt: int = 1) -> None:
-        """Bring one arrival to its end: its signals are stored and announced, or it is a dead letter.
+    def run(self, group: Sequence[Arrival]) -> None:
+        """Bring arrivals of distinct images to their ends: the signals are stored and announced, or it is a
+        dead letter. One that may be tried again has ``retry_seconds`` set. Never raises for their sake."""
+        for arrival in group:
+            if arrival.unreadable:
+                arrival.has_ended = True
+                failure = ComputeFailure("event", "unreadable_event", arrival.unreadable)
+                self._dead_letter(arrival, failure)
+            elif arrival.number > self._context.max_attempts:
+                arrival.rows.until(Stage.QUEUE, time.time_ns())
+                failure = ComputeFailure(str(Stage.FETCH), ATTEMPTS_EXHAUSTED, "its workers disappeared")
+                self._dead_letter(arrival, failure)
+        open_ = [arrival for arrival in group if not arrival.has_ended]
+        for step in (self._look_up, self._compute, self._encode, self._store, self._announce):
+            open_ = self._together(step, open_)
 
-        ``first_attempt`` is above 1 where workers have died, or lost the partition, with the event in work.
-        Raises nothing but CancelledError.
-        """
-        attempt = self._new_attempt(event, first_attempt, event.scheduled_ns)
-        if first_attempt > self._context.max_attempts:
-            attempt.rows.until(Stage.QUEUE, time.time_ns())
-            failure = ComputeFailure(str(Stage.FETCH), ATTEMPTS_EXHAUSTED, "its workers disappeared")
-            return await self._dead_letter(event, attempt, failure)
-        while True:
-            try:
-                return await self._attempt(event, attempt)
-            except Exception as error:  # servers that are down, and bugs: neither may stop the stream
-                log.warning("event %d, attempt %d: %r", event.event_id, attempt.number, error)
-                last = attempt.number >= self._context.max_attempts
-                detail = f"{type(error).__name__}: {error}"
-                outcome = "error" if last else "retry"
-                attempt.rows.until(attempt.stage, time.time_ns(), outcome=outcome, detail=detail)
-                if last:
-                    failure = ComputeFailure(str(attempt.stage), ATTEMPTS_EXHAUSTED, detail)
-                    return await self._dead_letter(event, attempt, failure)
-                await asyncio.sleep(retry_seconds(attempt.number))
-                attempt = self._new_attempt(event, attempt.number + 1, attempt.rows.end_ns)
-
-    async def reject(self, key: bytes, detail: str) -> None:
-        """Dead-letter a message that is no media event of this catalog. ``key``: the message's key."""
-        event = MediaEvent(-1, key.decode("ascii", errors="replace"), "", "", -1, time.time_ns(), "")
-        attempt = self._new_attempt(event, 1, event.scheduled_ns)
-        await self._dead_letter(event, attempt, ComputeFailure("event", "unreadable_event", detail))
-
-    async def publish(self, message: Message, patience_seconds: float = 0.0) -> WriteTimes:
-        """Publish a message that may not be lost: tried again until the broker has it.
-
-        ``patience_seconds``: how long it may wait for others to be published with it.
-        """
-        for tries in itertools.count(1):
-            try:
-                return await self._sink.write(Write([], lambda _ns: message), patience_seconds)
-            except Exception as error:
-                log.warning("a message for %s: %r", message.topic, error)
-                await asyncio.sleep(retry_seconds(tries))
-        raise AssertionError("unreachable")
-
-    def _new_attempt(self, event: MediaEvent, number: int, start_ns: int) -> _Attempt:
-        return _Attempt(number, StageRows(self._ledger, event, number, self._device, start_ns))
-
-    async def _attempt(self, event: MediaEvent, attempt: _Attempt) -> None:
-        # Two arrivals of one image at a time: the second waits and then finds the first one's signals.
-        image = (event.galaxy, event.image_signature)
-        while (other := self._in_work.get(image)) is not None:
-            await asyncio.wait([other])
-        mine = self._in_work[image] = asyncio.get_running_loop().create_future()
+    def _together(self, step: Callable[[list[Arrival]], None], group: list[Arrival]) -> list[Arrival]:
+        """Those that go on. Where ``step`` fails, all of the group fail."""
         try:
-            operator = self._plan.compute(event.galaxy)
-            taken_ns = time.time_ns()
-            present = await self._sink.contains(operator.keys(event.image_signature))
-            missing = [s for s, has in zip(operator.signals, present, strict=True) if not has]
-            if missing:
-                await self._compute(event, attempt, missing)
+            if group:
+                step(group)
+        except Exception as error:  # servers that are down, and bugs: neither may stop the stream
+            for arrival in group:
+                if not arrival.has_ended:
+                    self._fail(arrival, error)
+        return [arrival for arrival in group if not arrival.has_ended]
+
+    def _look_up(self, group: list[Arrival]) -> None:
+        taken_ns = time.time_ns()
+        operators = [self._plan.compute(arrival.event.galaxy) for arrival in group]
+        keys = [o.keys(a.event.image_signature) for o, a in zip(operators, group, strict=True)]
+        for arrival, operator, present in zip(group, operators, self._gss.contains_each(keys), strict=True):
+            arrival.missing = [s for s, has in zip(operator.signals, present, strict=True) if not has]
+            if not arrival.missing:
+                arrival.rows.until(Stage.QUEUE, taken_ns)
+                arrival.rows.until(Stage.WRITE, time.time_ns(), outcome="skipped")
+                arrival.stage = Stage.PUBLISH
+
+    def _compute(self, group: list[Arrival]) -> None:
+        computed = [arrival for arrival in group if arrival.missing]
+        for arrival in computed:
+            arrival.stage = Stage.FETCH
+        images = [ImageRef(a.event.object_key, a.event.pipeline, a.event.galaxy) for a in computed]
+        for arrival, result in zip(computed, self._local_compute.compute(images), strict=True):
+            if isinstance(result, Exception):
+                self._fail(arrival, result)
             else:
-                await self._announce_present(event, attempt, taken_ns)
-        finally:
-            del self._in_work[image]
-            mine.set_result(None)
+                self._computed(arrival, result)
 
-    async def _announce_present(self, event: MediaEvent, attempt: _Attempt, taken_ns: int) -> None:
-        attempt.rows.until(Stage.QUEUE, taken_ns)
-        attempt.rows.until(Stage.WRITE, time.time_ns(), outcome="skipped")
-        attempt.stage = Stage.PUBLISH
-        times = await self._write(event, [], recomputed=False)
-        attempt.rows.until(Stage.PUBLISH, times.published_ns, outcome="skipped")
-
-    async def _compute(
-        self, event: MediaEvent, attempt: _Attempt, missing: Sequence[SignalDeclaration]
-    ) -> None:
-        attempt.stage = Stage.FETCH
-        future = self._local_compute.submit(event.object_key, event.pipeline, event.galaxy)
-        result = await asyncio.wrap_future(future)
-        attempt.input_hash = result.input_hash
+    def _computed(self, arrival: Arrival, result: ComputeResult) -> None:
+        arrival.input_hash = result.input_hash
         failed_stage = result.failure.stage if result.failure else ""
-        attempt.rows.computed(result.times, result.batch_size, failed_stage)
-        attempt.stage = Stage.WRITE
+        arrival.rows.computed(result.times, result.batch_size, failed_stage)
+        arrival.stage = Stage.ENCODE
         if result.failure is not None:
-            return await self._dead_letter(event, attempt, result.failure)
-        records = self._records(event, result.values or {}, missing)
-        items = [(record.key, encode_thrift(record)) for record in records]
-        attempt.rows.until(Stage.ENCODE, time.time_ns())
-        times = await self._write(event, items, recomputed=True)
-        attempt.rows.until(Stage.WRITE, times.stored_ns)
-        attempt.rows.until(Stage.PUBLISH, times.published_ns)
+            self._dead_letter(arrival, result.failure)
+        else:
+            # What is stored already stays: the first computation decides the day that a signal belongs to.
+            arrival.values = {s: v for s, v in (result.values or {}).items() if s in arrival.missing}
 
-    def _records(
-        self, event: MediaEvent, values: SignalValues, missing: Sequence[SignalDeclaration]
-    ) -> list[SignalRecord]:
-        # What is stored already stays: the first computation decides the day that a signal belongs to.
-        return records_of(
-            {signal: value for signal, value in values.items() if signal in missing},
-            image_signature=event.image_signature,
-            galaxy=event.galaxy,
-            pipeline=event.pipeline,
-            day=event.day,
-            model_sha256=self._model_sha256,
-        )
+    def _encode(self, group: list[Arrival]) -> None:
+        for arrival in group:
+            records = records_of(
+                arrival.values,
+                image_signature=arrival.event.image_signature,
+                galaxy=arrival.event.galaxy,
+                pipeline=arrival.event.pipeline,
+                day=arrival.event.day,
+                model_sha256=self._model_sha256,
+            )
+            arrival.items = [(record.key, encode_thrift(record)) for record in records]
+        self._until(Stage.ENCODE, group, next_stage=Stage.WRITE)
 
-    async def _write(
-        self, event: MediaEvent, items: Sequence[tuple[bytes, bytes]], *, recomputed: bool
-    ) -> WriteTimes:
-        def announcement(published_ns: int) -> Message:
-            available = AvailabilityEvent.of(event, published_ns=published_ns, recomputed=recomputed)
-            key = event.image_signature.encode()
-            return Message(self._context.availability_topic, available.to_bytes(), key)
+    def _store(self, group: list[Arrival]) -> None:
+        if items := [item for arrival in group for item in arrival.items]:
+            self._gss.put(items)
+        self._until(Stage.WRITE, group, next_stage=Stage.PUBLISH)
 
-        return await self._sink.write(Write(items, announcement), self._patience_seconds(event))
+    def _announce(self, group: list[Arrival]) -> None:
+        now_ns = time.time_ns()
+        messages = [
+            Message(
+                self._context.availability_topic,
+                AvailabilityEvent.of(a.event, published_ns=now_ns, recomputed=bool(a.missing)).to_bytes(),
+                a.event.image_signature.encode(),
+            )
+            for a in group
+        ]
+        self._publisher.publish(messages)
+        published_ns = time.time_ns()
+        for arrival in group:
+            outcome = "ok" if arrival.missing else "skipped"
+            arrival.rows.until(Stage.PUBLISH, published_ns, outcome=outcome)
+            arrival.has_ended = True
 
-    def _patience_seconds(self, event: MediaEvent) -> float:
-        if len(self._in_work) == 1:  # nothing that could join
-            return 0.0
-        under_way_seconds = (time.time_ns() - event.scheduled_ns) / 1e9
-        return min(max(0.0, PATIENCE * under_way_seconds), LONGEST_PATIENCE_SECONDS)
+    def _until(self, stage: Stage, group: list[Arrival], *, next_stage: Stage) -> None:
+        """``stage`` of those that were computed has ended just now."""
+        now_ns = time.time_ns()
+        for arrival in group:
+            if arrival.missing:
+                arrival.rows.until(stage, now_ns)
+                arrival.stage = next_stage
 
-    async def _dead_letter(self, event: MediaEvent, attempt: _Attempt, failure: ComputeFailure) -> None:
+    def _fail(self, arrival: Arrival, error: Exception) -> None:
+        """Another attempt, or a dead letter after the last."""
+        log.warning("event %d, attempt %d: %r", arrival.event.event_id, arrival.number, error)
+        arrival.has_ended = True
+        last = arrival.number >= self._context.max_attempts
+        detail = f"{type(error).__name__}: {error}"
+        outcome = "error" if last else "retry"
+        arrival.rows.until(arrival.stage, time.time_ns(), outcome=outcome, detail=detail)
+        if last:
+            self._dead_letter(arrival, ComputeFailure(str(arrival.stage), ATTEMPTS_EXHAUSTED, detail))
+        else:
+            arrival.retry_seconds = retry_seconds(arrival.number)
+
+    def _dead_letter(self, arrival: Arrival, failure: ComputeFailure) -> None:
+        arrival.has_ended = True
+        event = arrival.event
         letter = DeadLetter.of(
             event,
             path=PATH,
             stage=failure.stage,
             reason=failure.reason,
             detail=failure.detail,
-            attempts=attempt.number,
-            input_hash=attempt.input_hash,
+            attempts=arrival.number,
+            input_hash=arrival.input_hash,
         )
         key = event.image_signature.encode()
-        times = await self.publish(Message(self._context.dead_letter_topic, letter.to_bytes(), key))
+        publish_surely(self._publisher, [Message(self._context.dead_letter_topic, letter.to_bytes(), key)])
         detail = f"{failure.reason}: {failure.detail}"
-        attempt.rows.until(Stage.DEAD_LETTER, times.published_ns, outcome="dead_letter", detail=detail)
-        await self._flush_ledger()
+        arrival.rows.until(Stage.DEAD_LETTER, time.time_ns(), outcome="dead_letter", detail=detail)
+        self._flush_ledger()
 
-    async def _flush_ledger(self) -> None:
+    def _flush_ledger(self) -> None:
         # Once the offset is committed, nobody would write the dead letter's row again.
         for tries in itertools.count(1):
             try:
                 return self._ledger.flush()
             except OSError as error:
                 log.warning("the ledger can't be written: %r", error)
-                await asyncio.sleep(retry_seconds(tries))
+                time.sleep(retry_seconds(tries))

@@ -48,5 +48,5 @@ class ImageModel:
         return np.asarray(image.resize((self.size, self.size), Image.Resampling.BICUBIC, box))
 
     def embed(self, tensors: list[np.ndarray]) -> np.ndarray:
-        """A batch of inputs to one row each. One by one: a CPU is slower with a batch in one call."""
+        """A batch of inputs to one row each. A CPU is faster with one after the other."""
         return np.concatenate([self.session.run([self.output], {self.input: t[None]})[0] for t in tensors])

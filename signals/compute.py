@@ -1,20 +1,21 @@
 """From an object key to signal values inside one process: fetch, decode, batch, infer.
 
 Lambda's nightly worker and Kappa's stream worker both run this class, so that their difference is the
-architecture around it. A few threads fetch and decode ahead of the device, which one batcher feeds.
+architecture around it.
 """
 
 from __future__ import annotations
 
+import os
 import threading
 import time
-from collections.abc import Callable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
-from signals.batcher import Batch, BatcherClosed, DynamicBatcher
 from signals.catalog import Catalog, MediaConfig
 from signals.declaration import FloatArray, SignalDeclaration
 from signals.device_session import book_batch
@@ -25,6 +26,8 @@ from signals.ledger import Ledger
 from signals.model import ModelManifest
 from signals.preprocess import prepare
 from signals.record import SignalRecord
+
+MAX_HOST_THREADS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +52,8 @@ class ComputeFailure:
 
 @dataclass(frozen=True, slots=True)
 class ComputeResult:
-    """Either ``values`` or ``failure`` is set. ``input_hash``: signature of the bytes, "" if not fetched."""
+    """Either ``values`` or ``failure`` is set. ``input_hash``: with a failure, the signature of the bytes; ""
+    where they were not fetched."""
 
     values: SignalValues | None
     failure: ComputeFailure | None
@@ -58,22 +62,38 @@ class ComputeResult:
     batch_size: int = 0
 
 
+class ImageRef(NamedTuple):
+    """An image to compute: where its bytes are, and whose it is."""
+
+    object_key: str
+    pipeline: str
+    galaxy: str
+
+
 @dataclass(frozen=True, slots=True)
 class _Prepared:
     tensor: RgbImage
     galaxy: str
-    input_hash: str
+    data: bytes
     fetch_start_ns: int
     fetch_end_ns: int
     decode_end_ns: int
 
 
-class LocalCompute:
-    """Computes signals on this process's device. Use as a context manager, or call :meth:`close`.
+def host_threads(workers: int) -> int:
+    """Images that each of ``workers`` processes fetches and decodes at a time: its share of the cores."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(MAX_HOST_THREADS, cores // workers))
 
-    ``fetch`` returns the bytes of an object; it is called from ``fetch_threads`` threads at a time and
-    raises ImageError where the image is at fault (missing, too large). ``pool`` names the device pool that
-    each batch is booked on in the ledger.
+
+class LocalCompute:
+    """Computes signals on this process's device, on its callers' threads. Use as a context manager, or call
+    :meth:`close`.
+
+    Made for a few callers, each with a group of images: one has the device, the others fetch and decode
+    meanwhile. ``fetch`` returns the bytes of an object and raises ImageError where the image is at fault
+    (missing, too large); it is called from ``threads`` threads more if that is above 1. ``pool`` names the
+    device pool that each batch is booked on in the ledger.
     """
 
     def __init__(
@@ -82,45 +102,36 @@ class LocalCompute:
         engine: InferenceEngine,
         catalog: Catalog,
         *,
-        max_batch: int,
-        max_wait_seconds: float,
         ledger: Ledger,
         pool: str,
-        fetch_threads: int = 2,
+        threads: int = 1,
     ) -> None:
         self._fetch, self._engine, self._catalog = fetch, engine, catalog
         self._ledger, self._pool = ledger, pool
-        # Fetch threads stop here when the device is the slower part, one full batch ahead of it.
-        self._batcher: DynamicBatcher[_Prepared, ComputeResult] = DynamicBatcher(
-            self._infer, max_batch, max_wait_seconds, capacity=max_batch
-        )
-        self._fetchers = ThreadPoolExecutor(fetch_threads, thread_name_prefix="fetch")
-        self._closed = threading.Event()
-        self._cancelled = threading.Event()
+        self._threads = ThreadPoolExecutor(threads, "fetch") if threads > 1 else None
+        self._device = threading.Lock()
 
-    def submit(self, object_key: str, pipeline: str, galaxy: str) -> Future[ComputeResult]:
-        """Start computing the signals that ``galaxy`` keeps of one image. The queue has no bound: bound the
-        calls in flight. Not to be called while another thread is in :meth:`close`.
+    @property
+    def device(self) -> str:
+        """As the ledger names it."""
+        return self._engine.device
 
-        An image at fault gives a result with ``failure``. The future raises only for what may pass when
-        tried again: a store that can't be reached, or BatcherClosed after :meth:`close`. Raises
-        ConfigurationError for a pipeline that is not in the catalog.
+    def compute(self, images: Sequence[ImageRef]) -> list[ComputeResult | Exception]:
+        """The signals that its galaxy keeps of each image, computed as one batch of the device.
+
+        An image at fault gives a result with ``failure``. An exception stands for what may pass when tried
+        again: a store that can't be reached. Raises what the device raises, and ConfigurationError for a
+        pipeline that is not in the catalog.
         """
-        media = self._catalog.pipeline(pipeline).media
-        future: Future[ComputeResult] = Future()
-        if self._closed.is_set():
-            raise BatcherClosed("the computation is closed")
-        self._fetchers.submit(self._fetch_and_decode, object_key, media, galaxy, future)
-        return future
+        each = self._threads.map if self._threads is not None and len(images) > 1 else map
+        loaded = list(each(self._load, images))
+        computed = iter(self._infer([item for item in loaded if isinstance(item, _Prepared)]))
+        return [next(computed) if isinstance(item, _Prepared) else item for item in loaded]
 
-    def close(self, *, cancel_pending: bool = False) -> None:
-        """Finish what was submitted (or fail it with BatcherClosed) and stop all threads."""
-        self._closed.set()
-        if cancel_pending:
-            self._cancelled.set()
-            self._batcher.close(cancel_pending=True)
-        self._fetchers.shutdown(wait=True)
-        self._batcher.close()
+    def close(self) -> None:
+        """Stop the threads, once they have done what was asked of them."""
+        if self._threads is not None:
+            self._threads.shutdown()
 
     def __enter__(self) -> LocalCompute:
         return self
@@ -128,52 +139,41 @@ class LocalCompute:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _fetch_and_decode(
-        self, object_key: str, media: MediaConfig, galaxy: str, future: Future[ComputeResult]
-    ) -> None:
-        if future.cancelled():
-            future.set_running_or_notify_cancel()
-            return
-        try:
-            if self._cancelled.is_set():
-                raise BatcherClosed("closed before the image was fetched")
-            prepared = self._prepare(object_key, media, galaxy)
-            if isinstance(prepared, _Prepared):
-                self._batcher.submit(prepared, block=True, future=future)
-            elif future.set_running_or_notify_cancel():
-                future.set_result(prepared)
-        except Exception as error:
-            if future.set_running_or_notify_cancel():
-                future.set_exception(error)
-
-    def _prepare(self, object_key: str, media: MediaConfig, galaxy: str) -> _Prepared | ComputeResult:
+    def _load(self, image: ImageRef) -> _Prepared | ComputeResult | Exception:
+        media = self._catalog.pipeline(image.pipeline).media
         start_ns = time.time_ns()
         try:
-            data = self._fetch(object_key)
+            data = self._fetch(image.object_key)
         except ImageError as error:
             return _failed("fetch", error, "", StageTimes(start_ns, time.time_ns()))
-        input_hash = image_signature(data)
+        except Exception as error:
+            return error
         fetch_end_ns = time.time_ns()
         try:
             tensor = load_image(data, media, self._engine.model.manifest)
         except ImageError as error:
-            return _failed("decode", error, input_hash, StageTimes(start_ns, fetch_end_ns, time.time_ns()))
-        return _Prepared(tensor, galaxy, input_hash, start_ns, fetch_end_ns, time.time_ns())
+            times = StageTimes(start_ns, fetch_end_ns, time.time_ns())
+            return _failed("decode", error, image_signature(data), times)
+        return _Prepared(tensor, image.galaxy, data, start_ns, fetch_end_ns, time.time_ns())
 
-    def _infer(self, batch: Batch[_Prepared]) -> list[ComputeResult | Exception]:
-        outputs = self._engine.run(np.stack([item.tensor for item in batch]))
-        end_ns = time.time_ns()
-        book_batch(self._ledger, self._engine.device, batch.start_ns, end_ns, len(batch), pool=self._pool)
-        found = values_of_mixed_batch(outputs, [item.galaxy for item in batch])
-        results: list[ComputeResult | Exception] = []
-        for item, values in zip(batch, found, strict=True):
-            times = StageTimes(
-                item.fetch_start_ns, item.fetch_end_ns, item.decode_end_ns, batch.start_ns, end_ns
-            )
+    def _infer(self, batch: Sequence[_Prepared]) -> list[ComputeResult]:
+        if not batch:
+            return []
+        images = np.stack([item.tensor for item in batch])
+        with self._device:
+            start_ns = time.time_ns()
+            outputs = self._engine.run(images)
+            end_ns = time.time_ns()
+        book_batch(self._ledger, self._engine.device, start_ns, end_ns, len(batch), pool=self._pool)
+        results: list[ComputeResult] = []
+        for item, values in zip(
+            batch, values_of_mixed_batch(outputs, [item.galaxy for item in batch]), strict=True
+        ):
+            times = StageTimes(item.fetch_start_ns, item.fetch_end_ns, item.decode_end_ns, start_ns, end_ns)
             if isinstance(values, ImageError):
-                results.append(_failed("inference", values, item.input_hash, times, len(batch)))
+                results.append(_failed("inference", values, image_signature(item.data), times, len(batch)))
             else:
-                results.append(ComputeResult(values, None, item.input_hash, times, len(batch)))
+                results.append(ComputeResult(values, None, "", times, len(batch)))
         return results
 
 

@@ -24,14 +24,25 @@ class InferenceEngine:
     CUDA the ordinal, for CPU a number of the caller's that tells several engines apart in the ledger.
     Threads never spin while idle: engines that share a machine would starve each other.
 
+    A CPU gains nothing from a batch, and its caches hold the activations of one image only: it computes the
+    images of a batch one by one (``lkbench limit`` shows what each size costs). ``whole_batches`` makes it
+    compute them in one call all the same.
+
     Raises MissingRequirement when ``device="cuda"`` and no CUDA device can be used: a CPU never stands in
     for a GPU. Raises ConfigurationError when ONNX Runtime refuses the model.
     """
 
     def __init__(
-        self, model: Model, *, device: Literal["cpu", "cuda"] = "cpu", threads: int = 1, index: int = 0
+        self,
+        model: Model,
+        *,
+        device: Literal["cpu", "cuda"] = "cpu",
+        threads: int = 1,
+        index: int = 0,
+        whole_batches: bool = False,
     ) -> None:
         self.model = model
+        self._one_by_one = device == "cpu" and not whole_batches
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
@@ -67,15 +78,17 @@ class InferenceEngine:
             raise ConfigurationError(
                 f"the model takes uint8 (N, {size}, {size}, 3), not {images.dtype} {images.shape}"
             )
-        feed = {self.model.manifest.input_name: images}
-        outputs = self._session.run(self._graph_names, feed)
-        return dict(zip(self._names, outputs, strict=True))
+        calls = np.split(images, len(images)) if self._one_by_one and len(images) > 1 else [images]
+        outputs = [self._session.run(self._graph_names, {self.model.manifest.input_name: i}) for i in calls]
+        joined = outputs[0] if len(outputs) == 1 else map(np.concatenate, zip(*outputs, strict=True))
+        return dict(zip(self._names, joined, strict=True))
 
     def warm_up(self, max_batch: int) -> None:
         """Run every batch size that will be used, so that no real image pays for the first of its size."""
         size = self.model.manifest.input_size
-        sizes = {1, max_batch} if self.provider == "CPUExecutionProvider" else set(range(1, max_batch + 1))
-        for count in sorted(sizes):
+        # On a CPU no size is new to the session's kernels, but for the memory that the largest takes.
+        sizes = (1, max_batch) if self.provider == "CPUExecutionProvider" else range(1, max_batch + 1)
+        for count in sizes:
             self.run(np.zeros((count, size, size, 3), np.uint8))
 
 

@@ -93,6 +93,7 @@ class _Worker:
             device=material.device,
             threads=layout.session_threads,
             index=ordinal,
+            whole_batches=True,  # what a batch costs is what is to be found out
         )
         self._media: MediaConfig = Catalog.load(material.catalog_path).pipeline(material.pipeline).media
         mine = range(index, len(material.paths), layout.processes)

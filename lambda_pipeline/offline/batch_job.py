@@ -1,4 +1,4 @@
-"""The end of one nightly PinLater job: outputs to S3, dead letters, ack.
+"""One nightly PinLater job from its claim to its end: compute, outputs to S3, dead letters, ack.
 
 An image at fault is dead-lettered and the batch goes on; a fault of the infrastructure fails the whole job,
 which is then repeated as a whole.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,12 +17,14 @@ from lambda_pipeline.pinlater import Job, PinLater
 from lambda_pipeline.publisher import Publisher
 from lambda_pipeline.trail import Trail
 from signals.architecture import DeadLetter, RunContext
-from signals.compute import ComputeFailure, ComputeResult, StageTimes, records_of
+from signals.compute import ComputeFailure, ComputeResult, ImageRef, LocalCompute, StageTimes, records_of
 from signals.ledger import Ledger, Stage
 from signals.object_store import ObjectStore
+from signals.process import StopSignal
 from signals.record import SignalRecord
 
 RETRY_SECONDS = 1.0
+CHECKPOINTS_PER_CLAIM = 3
 ATTEMPTS_EXHAUSTED = "attempts_exhausted"
 
 Image = dict[str, str]
@@ -31,31 +32,48 @@ Image = dict[str, str]
 
 @dataclass(frozen=True, slots=True)
 class BatchJobs:
-    """Accepts and finishes jobs for one worker."""
+    """Does jobs, one at a time; for one thread."""
 
     context: RunContext
     model_sha256: str
-    device: str
+    compute: LocalCompute
     store: ObjectStore
     pinlater: PinLater
     publisher: Publisher
     ledger: Ledger
 
-    def accept(self, job: Job) -> list[Image]:
-        """The images to compute: none for a job whose every attempt disappeared without a word."""
-        images: list[Image] = job.payload["images"]
-        return images if job.attempt <= self.context.max_attempts else []
-
-    def finish(self, job: Job, futures: Sequence[Future[ComputeResult]]) -> None:
-        """Write, announce and ack a job whose futures are done. Never raises for one job's sake."""
+    def do(self, job: Job, stop: StopSignal) -> None:
+        """Compute, write, announce and ack a job that was just claimed; give it back where ``stop`` is set
+        before it is computed. Never raises for one job's sake."""
         try:
             if job.attempt > self.context.max_attempts:
+                # Every attempt so far ended without a word: one of the images may be what kills the workers.
                 self._give_up(job, "its workers disappeared")
-                return
-            results = [future.result() for future in futures]
-            self._deliver(job, results)
+            elif (results := self._computed(job, stop)) is not None:
+                self._deliver(job, results)
+            else:
+                self.pinlater.fail(job, 0.0)
         except Exception as error:  # infrastructure, or an unforeseen fault: both may pass
             self._give_back(job, f"{type(error).__name__}: {error}")
+
+    def _computed(self, job: Job, stop: StopSignal) -> list[ComputeResult] | None:
+        """In batches of the device's; None when ``stop`` was set meanwhile."""
+        images = [ImageRef(i["object_key"], i["pipeline"], i["galaxy"]) for i in job.payload["images"]]
+        claimed_at = time.monotonic()
+        results: list[ComputeResult] = []
+        for start in range(0, len(images), self.context.max_batch):
+            if stop.is_set():
+                return None
+            if time.monotonic() - claimed_at > self.context.claim_seconds / CHECKPOINTS_PER_CLAIM:
+                claimed_at = time.monotonic()
+                progress = {"images_done": len(results)}
+                if not self.pinlater.checkpoint(job, self.context.claim_seconds, progress):
+                    log(f"job {job.job_id} was delivered to another worker as well")
+            for result in self.compute.compute(images[start : start + self.context.max_batch]):
+                if isinstance(result, Exception):
+                    raise result
+                results.append(result)
+        return results
 
     def _deliver(self, job: Job, results: Sequence[ComputeResult]) -> None:
         images: list[Image] = job.payload["images"]
@@ -144,7 +162,7 @@ class BatchJobs:
         trail = self._trail(job, image, job.enqueued_ns)
         trail.stage(Stage.QUEUE, times.fetch_start_ns)
         for stage, end_ns in _device_stages(times):
-            booked: dict[str, Any] = {"device": self.device} if stage == Stage.INFERENCE else {}
+            booked: dict[str, Any] = {"device": self.compute.device} if stage == Stage.INFERENCE else {}
             trail.stage(stage, end_ns, batch_size=batch_size, **booked)
         if result.failure is not None:
             self._bury(trail, result.failure, write_end_ns)

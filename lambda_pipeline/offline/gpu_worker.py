@@ -1,27 +1,23 @@
 """A worker of the nightly GPU pool: takes jobs, computes on its own device, writes outputs to S3.
 
-``python -m lambda_pipeline.offline.gpu_worker --context FILE --index N`` works until SIGTERM. It takes the
-next job before the current one ends, so that its device never waits for a queue.
+``python -m lambda_pipeline.offline.gpu_worker --context FILE --index N`` works until SIGTERM. It has two
+jobs in hand: while one of them has the device, the other fetches and decodes, or is written.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-import threading
-import time
-from collections import deque
-from concurrent.futures import Future
-from dataclasses import dataclass
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 
 from lambda_pipeline.child import log, run_process
 from lambda_pipeline.offline.batch_job import BatchJobs
 from lambda_pipeline.offline.step3_pool import ready_file
-from lambda_pipeline.pinlater import Job, PgmqPinLater, PinLater
+from lambda_pipeline.pinlater import PgmqPinLater
 from lambda_pipeline.publisher import Publisher
 from signals.architecture import RunContext
 from signals.catalog import Catalog
-from signals.compute import ComputeResult, LocalCompute
+from signals.compute import LocalCompute, host_threads
 from signals.device_session import DeviceSession
 from signals.errors import ServiceError
 from signals.inference import InferenceEngine
@@ -32,94 +28,20 @@ from signals.process import StopSignal, write_ready_file
 
 POOL = "nightly"
 WAIT_SECONDS = 0.25
-CHECKPOINTS_PER_CLAIM = 3
-FETCH_THREADS = 2
+JOBS_IN_HAND = 2
 
 
-@dataclass(slots=True)
-class _Running:
-    job: Job
-    futures: list[Future[ComputeResult]]
-    claimed_at: float  # monotonic seconds, of the last checkpoint
-
-    @property
-    def is_done(self) -> bool:
-        return all(future.done() for future in self.futures)
-
-
-class GpuWorker:
-    """Keeps one device busy: takes the next job while the images of the ones before still run."""
-
-    def __init__(
-        self, context: RunContext, pinlater: PinLater, compute: LocalCompute, jobs: BatchJobs
-    ) -> None:
-        self._pinlater, self._compute, self._jobs = pinlater, compute, jobs
-        self._claim_seconds = context.claim_seconds
-        # With fewer images than this in flight the device may soon have nothing to do.
-        self._low_water = 2 * context.max_batch + FETCH_THREADS
-        self._running: deque[_Running] = deque()
-        self._in_flight = 0
-        self._progressed = threading.Condition()
-
-    def work(self, stop: StopSignal) -> None:
-        """Work until ``stop``; jobs that are not done then are given back."""
-        while not stop.is_set():
-            try:
-                while self._in_flight < self._low_water and self._take_job():
-                    pass
-                if not self._running:
-                    self._pinlater.wait(WAIT_SECONDS)
-                    continue
-                self._wait_for_progress()
-                self._keep_claims()
-            except ServiceError as error:
-                log(str(error))
-                stop.wait(WAIT_SECONDS)
-            while self._running and self._running[0].is_done:
-                running = self._running.popleft()
-                self._jobs.finish(running.job, running.futures)
-        for running in self._running:
-            self._pinlater.fail(running.job, 0.0)
-
-    def _take_job(self) -> bool:
-        """Take one job and start on its images. Whether there was one."""
-        jobs = self._pinlater.dequeue(1, self._claim_seconds)
-        for job in jobs:
-            futures = [
-                self._compute.submit(image["object_key"], image["pipeline"], image["galaxy"])
-                for image in self._jobs.accept(job)
-            ]
-            with self._progressed:
-                self._in_flight += len(futures)
-            self._running.append(_Running(job, futures, time.monotonic()))
-            for future in futures:
-                future.add_done_callback(self._image_done)
-        return bool(jobs)
-
-    def _image_done(self, _: Future[ComputeResult]) -> None:
-        with self._progressed:
-            self._in_flight -= 1
-            self._progressed.notify()
-
-    def _wait_for_progress(self) -> None:
-        head = self._running[0]
-        with self._progressed:
-            self._progressed.wait_for(
-                lambda: head.is_done or self._in_flight < self._low_water,
-                timeout=self._claim_seconds / CHECKPOINTS_PER_CLAIM,
-            )
-            if not head.is_done and self._in_flight < self._low_water:
-                # The queue had no more when last asked. Ask again, but not for every image.
-                self._progressed.wait_for(lambda: head.is_done, timeout=WAIT_SECONDS)
-
-    def _keep_claims(self) -> None:
-        now = time.monotonic()
-        for running in self._running:
-            if now - running.claimed_at > self._claim_seconds / CHECKPOINTS_PER_CLAIM:
-                done = sum(future.done() for future in running.futures)
-                if not self._pinlater.checkpoint(running.job, self._claim_seconds, {"images_done": done}):
-                    log(f"job {running.job.job_id} was delivered to another worker as well")
-                running.claimed_at = now
+def take_jobs(jobs: BatchJobs, claim_seconds: float, stop: StopSignal) -> None:
+    """Do one job after the other until ``stop``; what is in work then is given back."""
+    while not stop.is_set():
+        try:
+            if taken := jobs.pinlater.dequeue(1, claim_seconds):
+                jobs.do(taken[0], stop)
+            else:
+                jobs.pinlater.wait(WAIT_SECONDS)
+        except ServiceError as error:
+            log(str(error))
+            stop.wait(WAIT_SECONDS)
 
 
 def serve(context: RunContext, index: int, stop: StopSignal) -> None:
@@ -132,7 +54,6 @@ def serve(context: RunContext, index: int, stop: StopSignal) -> None:
         engine.warm_up(context.max_batch)
         catalog = Catalog.load(context.catalog_path)
         store = stack.enter_context(contextlib.closing(ObjectStore(context.s3)))
-        publisher = stack.enter_context(Publisher(context))
         pinlater = stack.enter_context(
             contextlib.closing(PgmqPinLater(context.postgres_dsn, context.namespace, "nightly"))
         )
@@ -142,17 +63,23 @@ def serve(context: RunContext, index: int, stop: StopSignal) -> None:
             lambda key: store.get(key, max_bytes),
             engine,
             catalog,
-            max_batch=context.max_batch,
-            max_wait_seconds=context.max_batch_wait_seconds,
             ledger=ledger,
             pool=POOL,
-            fetch_threads=FETCH_THREADS,
+            threads=host_threads(context.workers),
         )
-        stack.callback(lambda: compute.close(cancel_pending=True))
-        jobs = BatchJobs(context, model.manifest.sha256, engine.device, store, pinlater, publisher, ledger)
+        stack.enter_context(compute)
         write_ready_file(ready_file(context.arm_dir, index), {"pid": os.getpid()})
         log(f"warm on {engine.device}, {engine.provider}")
-        GpuWorker(context, pinlater, compute, jobs).work(stop)
+        with ThreadPoolExecutor(JOBS_IN_HAND, "job") as threads:
+            hands = []
+            for _ in range(JOBS_IN_HAND):
+                publisher = stack.enter_context(Publisher(context))
+                jobs = BatchJobs(context, model.manifest.sha256, compute, store, pinlater, publisher, ledger)
+                hands.append(threads.submit(take_jobs, jobs, context.claim_seconds, stop))
+            wait(hands, return_when=FIRST_COMPLETED)
+            stop.set()  # one that ended by itself is broken: the process ends, and is started again
+        for hand in hands:
+            hand.result()
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ def run(night: Night, inputs: Mapping[str, Any]) -> dict[str, Any]:
     night.pinlater.purge()
     catalog = Catalog.load(night.context.catalog_path)
     rows: list[DeltaRow] = ds.dataset(inputs["delta"], format="parquet").to_table().to_pylist()
-    size = job_size(len(rows), night.context.workers)
+    size = job_size(len(rows), night.context.workers, night.context.max_batch)
     jobs = [
         ({"day": night.day, "object_prefix": night.object_prefix, "images": images}, priority)
         for images, priority in batches(rows, catalog, size)
@@ -34,9 +34,11 @@ def run(night: Night, inputs: Mapping[str, Any]) -> dict[str, Any]:
     return {"jobs": len(jobs), "images_per_job": size, "object_prefix": night.object_prefix}
 
 
-def job_size(images: int, workers: int) -> int:
-    """Images per job: large enough to cost little each, small enough that no worker is last for long."""
-    return max(MIN_IMAGES_PER_JOB, min(IMAGES_PER_JOB, math.ceil(images / (workers * JOBS_PER_WORKER))))
+def job_size(images: int, workers: int, max_batch: int) -> int:
+    """Images per job: large enough to cost little each and to fill a batch of the device, small enough that
+    no worker is last for long."""
+    share = math.ceil(images / (workers * JOBS_PER_WORKER))
+    return max(MIN_IMAGES_PER_JOB, min(max(IMAGES_PER_JOB, max_batch), share))
 
 
 def batches(rows: Sequence[DeltaRow], catalog: Catalog, size: int) -> Iterator[tuple[list[DeltaRow], int]]:

@@ -18,6 +18,7 @@ from lambda_pipeline.pinlater import PgmqPinLater, PinLater
 from lambda_pipeline.publisher import Publisher
 from signals.architecture import RunContext
 from signals.catalog import Catalog
+from signals.compute import host_threads
 from signals.errors import ServiceError
 from signals.gss import GssClient
 from signals.ledger import Ledger
@@ -25,15 +26,8 @@ from signals.model import Model
 from signals.object_store import ObjectStore
 from signals.process import StopSignal, write_ready_file
 
-MAX_FETCH_THREADS = 8
 WAIT_SECONDS = 0.25  # without a wake-up: for retries and for claims that ran out
 RECONNECT_SECONDS = 0.5
-
-
-def fetch_threads(context: RunContext) -> int:
-    """Images that a worker fetches and decodes at a time: its share of the cores."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(MAX_FETCH_THREADS, cores // context.workers))
 
 
 def work(context: RunContext, index: int, stop: StopSignal) -> None:
@@ -59,7 +53,7 @@ def work(context: RunContext, index: int, stop: StopSignal) -> None:
         ends = Ends(pinlater, stack.enter_context(Publisher(context)), context.max_attempts)
         manifest = Model.load(context.model_dir).manifest
         catalog = Catalog.load(context.catalog_path)
-        groups = ImageGroups(context, catalog, manifest, clients, ends, fetch_threads(context))
+        groups = ImageGroups(context, catalog, manifest, clients, ends, host_threads(context.workers))
         stack.callback(groups.close)
         write_ready_file(worker_ready_file(context.arm_dir, index), {"pid": os.getpid()})
         log(f"taking jobs, up to {context.max_batch} at a time")

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import io
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,8 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
-from signals.batcher import BatcherClosed
 from signals.catalog import Catalog
-from signals.compute import ComputeResult, LocalCompute, load_image, records_of
+from signals.compute import ComputeResult, ImageRef, LocalCompute, host_threads, load_image, records_of
 from signals.errors import ConfigurationError, ImageError, ServiceError
 from signals.image import image_signature
 from signals.inference import InferenceEngine
@@ -64,31 +64,33 @@ Make = Callable[..., LocalCompute]
 @pytest.fixture
 def make(model: Model, ledger: Ledger) -> Make:
     def build(
-        fetch: Callable[[str], bytes], max_batch: int = 4, engine: InferenceEngine | None = None
+        fetch: Callable[[str], bytes], engine: InferenceEngine | None = None, threads: int = 1
     ) -> LocalCompute:
-        return LocalCompute(
-            fetch,
-            engine or InferenceEngine(model),
-            Catalog.load(),
-            max_batch=max_batch,
-            max_wait_seconds=0.0,
-            ledger=ledger,
-            pool="stream",
-        )
+        engine = engine or InferenceEngine(model)
+        return LocalCompute(fetch, engine, Catalog.load(), ledger=ledger, pool="stream", threads=threads)
 
     return build
 
 
-def test_images_become_the_values_that_the_core_gives(make: Make, model: Model) -> None:
-    objects = {f"images/{seed}": jpeg(seed) for seed in range(20)}
-    with make(objects.__getitem__) as compute:
-        futures = {key: compute.submit(key, "crawled", "pins") for key in objects}
-        results = {key: future.result(LONG) for key, future in futures.items()}
+def crawled(keys: Iterable[str]) -> list[ImageRef]:
+    return [ImageRef(key, "crawled", "pins") for key in keys]
+
+
+def verdicts(results: Sequence[ComputeResult | Exception]) -> list[ComputeResult]:
+    """Results none of which is an exception."""
+    assert not [result for result in results if isinstance(result, Exception)]
+    return [result for result in results if isinstance(result, ComputeResult)]
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_images_become_the_values_that_the_core_gives(make: Make, model: Model, threads: int) -> None:
+    objects = {f"images/{seed}": jpeg(seed) for seed in range(7)}
+    with make(objects.__getitem__, threads=threads) as compute:
+        results = verdicts(compute.compute(crawled(objects)))
     engine, media = InferenceEngine(model), Catalog.load().media("pins")
-    for key, result in results.items():
+    for data, result in zip(objects.values(), results, strict=True):
         assert result.failure is None and result.values is not None
-        assert result.input_hash == image_signature(objects[key])
-        assert 1 <= result.batch_size <= 4
+        assert (result.batch_size, result.input_hash) == (7, NO_HASH)
         times = result.times
         order = [
             times.fetch_start_ns,
@@ -98,7 +100,7 @@ def test_images_become_the_values_that_the_core_gives(make: Make, model: Model) 
             times.inference_end_ns,
         ]
         assert order == sorted(order) and order[0] > 0
-        expected = engine.run(load_image(objects[key], media, model.manifest)[None])["embedding"][0]
+        expected = engine.run(load_image(data, media, model.manifest)[None])["embedding"][0]
         assert np.allclose(result.values[visual_embedding], expected, atol=1e-5)
         assert result.values[top5_classes].shape == (5, 2)
 
@@ -116,10 +118,10 @@ def test_each_bad_image_fails_alone_with_its_stage_and_reason(make: Make, model:
         **{f"good-{seed}": (lambda _, seed=seed: jpeg(seed)) for seed in range(6)},
     }
     with make(lambda key: sources[key](key), engine=BrokenEngine(model)) as compute:
-        futures = {key: compute.submit(key, "shopping", "products") for key in sources}
-        results = {key: future.result(LONG) for key, future in futures.items()}
-    verdicts = {key: (r.failure.stage, r.failure.reason) for key, r in results.items() if r.failure}
-    assert verdicts == {
+        found = compute.compute([ImageRef(key, "shopping", "products") for key in sources])
+    results = dict(zip(sources, verdicts(found), strict=True))
+    failures = {key: (r.failure.stage, r.failure.reason) for key, r in results.items() if r.failure}
+    assert failures == {
         "missing": ("fetch", "missing_object"),
         "empty": ("decode", "empty"),
         "html": ("decode", "unsupported_format"),
@@ -127,25 +129,30 @@ def test_each_bad_image_fails_alone_with_its_stage_and_reason(make: Make, model:
         "poison": ("inference", "non_finite_output"),
     }
     for key, result in results.items():
-        assert (result.values is None) == (key in verdicts)
+        assert (result.values is None) == (key in failures)
     assert results["missing"].input_hash == NO_HASH and results["missing"].times.decode_end_ns == 0
     assert results["empty"].input_hash == image_signature(b"") and results["empty"].times.batch_start_ns == 0
-    assert results["poison"].batch_size >= 1
+    assert results["poison"].input_hash == image_signature(black())
+    assert results["poison"].batch_size == 7  # of those that could be decoded
 
 
 def test_galaxies_share_a_batch(make: Make) -> None:
-    with make(lambda key: jpeg(int(key)), max_batch=8) as compute:
-        places = [("crawled", "pins"), ("shopping", "products"), ("profile_images", "profiles")] * 4
-        futures = [compute.submit(str(i), *place) for i, place in enumerate(places)]
-        assert all(future.result(LONG).values for future in futures)
+    places = [("crawled", "pins"), ("shopping", "products"), ("profile_images", "profiles")] * 2
+    with make(lambda key: jpeg(int(key))) as compute:
+        results = verdicts(compute.compute([ImageRef(str(i), *place) for i, place in enumerate(places)]))
+    assert all(result.values and result.batch_size == 6 for result in results)
 
 
-def test_a_store_that_is_down_is_an_exception_not_a_verdict(make: Make) -> None:
-    def down(_: str) -> bytes:
-        raise ServiceError("S3 does not answer")
+def test_a_store_that_is_down_is_an_exception_and_no_other_image_s_verdict(make: Make) -> None:
+    def partly_down(key: str) -> bytes:
+        if key == "0":
+            raise ServiceError("S3 does not answer")
+        return jpeg(int(key))
 
-    with make(down) as compute, pytest.raises(ServiceError, match="does not answer"):
-        compute.submit("images/1", "crawled", "pins").result(LONG)
+    with make(partly_down) as compute:
+        down, up = compute.compute(crawled(["0", "1"]))
+    assert isinstance(down, ServiceError)
+    assert isinstance(up, ComputeResult) and up.values
 
 
 def test_an_engine_that_breaks_is_an_exception_not_a_verdict(make: Make, model: Model) -> None:
@@ -153,70 +160,54 @@ def test_an_engine_that_breaks_is_an_exception_not_a_verdict(make: Make, model: 
         def run(self, images: np.ndarray) -> dict[str, np.ndarray]:
             raise RuntimeError("device lost")
 
-    with (
-        make(lambda _: jpeg(1), engine=Lost(model)) as compute,
-        pytest.raises(RuntimeError, match="device lost"),
-    ):
-        compute.submit("images/1", "crawled", "pins").result(LONG)
+    compute = make(lambda _: jpeg(1), engine=Lost(model))
+    with compute, pytest.raises(RuntimeError, match="device lost"):
+        compute.compute(crawled(["images/1"]))
 
 
 def test_every_batch_is_booked_on_the_device(make: Make, ledger: Ledger, tmp_path: Path) -> None:
     with make(lambda key: jpeg(int(key))) as compute:
-        results = [f.result(LONG) for f in [compute.submit(str(i), "crawled", "pins") for i in range(9)]]
+        results = verdicts([r for size in (2, 3) for r in compute.compute(crawled(map(str, range(size))))])
+        assert compute.compute([]) == []
     ledger.close()
     (file,) = (tmp_path / "ledger").iterdir()
     rows = pa.ipc.open_stream(pa.OSFile(str(file))).read_all().to_pylist()
     assert {(row["stage"], row["pool"], row["device"]) for row in rows} == {
         ("device_busy", "stream", "cpu:0")
     }
-    assert sum(row["batch_size"] for row in rows) == 9
     booked = {(row["start_ns"], row["end_ns"], row["batch_size"]) for row in rows}
     assert {(r.times.batch_start_ns, r.times.inference_end_ns, r.batch_size) for r in results} == booked
+    assert len(rows) == 2
 
 
-def test_close_can_drop_what_waits_and_takes_no_more(make: Make) -> None:
-    fetching, gate = threading.Semaphore(0), threading.Event()
+def test_one_caller_has_the_device_and_the_others_fetch_meanwhile(make: Make, model: Model) -> None:
+    inside, fetched, most_inside = threading.Lock(), threading.Event(), []
 
-    def fetch(_: str) -> bytes:
-        fetching.release()
-        gate.wait(LONG)
-        return jpeg(1)
-
-    compute = make(fetch)
-    futures = [compute.submit(str(i), "crawled", "pins") for i in range(10)]
-    fetching.acquire()
-    closing = threading.Thread(target=lambda: compute.close(cancel_pending=True))
-    closing.start()
-    with pytest.raises(BatcherClosed):
-        while True:
-            compute.submit("more", "crawled", "pins")
-    gate.set()
-    closing.join()
-    assert all(future.done() for future in futures)
-    with pytest.raises(BatcherClosed):
-        futures[9].result(0)
-
-
-def test_a_cancelled_image_is_not_fetched(make: Make) -> None:
-    gate = threading.Event()
-    fetched: list[str] = []
+    class Watched(InferenceEngine):
+        def run(self, images: np.ndarray) -> dict[str, np.ndarray]:
+            most_inside.append(inside.acquire(blocking=False))
+            assert fetched.wait(LONG)  # the other caller's image
+            inside.release()
+            return super().run(images)
 
     def fetch(key: str) -> bytes:
-        fetched.append(key)
-        gate.wait(LONG)
+        if key == "second":
+            fetched.set()
         return jpeg(1)
 
-    with make(fetch) as compute:
-        futures = [compute.submit(str(i), "crawled", "pins") for i in range(5)]
-        assert futures[4].cancel()
-        gate.set()
-        assert isinstance(futures[3].result(LONG), ComputeResult)
-    assert "4" not in fetched
+    with make(fetch, engine=Watched(model)) as compute, ThreadPoolExecutor(2) as callers:
+        found = callers.map(lambda key: compute.compute(crawled([key])), ["first", "second"])
+        assert all(verdicts(results) for results in found)
+    assert most_inside == [True, True]
 
 
 def test_an_unknown_pipeline_is_a_configuration_error(make: Make) -> None:
     with make(lambda _: b"") as compute, pytest.raises(ConfigurationError, match="no pipeline 'x'"):
-        compute.submit("images/1", "x", "pins")
+        compute.compute([ImageRef("images/1", "x", "pins")])
+
+
+def test_a_worker_has_its_share_of_the_cores_and_at_least_one_thread() -> None:
+    assert host_threads(1) >= host_threads(2) >= host_threads(10_000) == 1
 
 
 def test_records_carry_the_values_and_their_origin() -> None:

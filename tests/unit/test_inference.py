@@ -56,6 +56,16 @@ def test_rows_do_not_depend_on_the_batch(engine: InferenceEngine) -> None:
             assert np.allclose(rows[index], alone[name][0], atol=1e-5)
 
 
+def test_one_by_one_is_the_same_as_whole_batches(engine: InferenceEngine) -> None:
+    images = np.random.default_rng(4).integers(0, 256, (5, 224, 224, 3), dtype=np.uint8)
+    whole = InferenceEngine(engine.model, whole_batches=True).run(images)
+    one_by_one = engine.run(images)
+    assert one_by_one.keys() == whole.keys()
+    for name, output in whole.items():
+        assert one_by_one[name].shape == output.shape and one_by_one[name].dtype == output.dtype
+        assert np.allclose(one_by_one[name], output, atol=1e-4)
+
+
 def test_an_empty_batch_gives_empty_outputs(engine: InferenceEngine) -> None:
     assert engine.run(images(0))["embedding"].shape == (0, 1280)
 
