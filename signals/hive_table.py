@@ -7,11 +7,13 @@ changes afterwards, checked, and then made the partition's location by a single 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
 from signals.errors import ConfigurationError, PipelineError
@@ -30,6 +32,8 @@ HIVE_SCHEMA = pa.schema(
     ]
 )
 KEY_COLUMNS = ("image_signature", "signal", "version")  # within a partition; the galaxy is the partition's
+KEYS_AT_A_TIME = 500_000  # that are compared with each other: about half a kilobyte of memory for each
+_BATCH_ROWS = 32_768
 
 _SQL_TYPES = {
     pa.string(): "STRING",
@@ -126,11 +130,30 @@ def _verified_rows(path: Path) -> int:
                 f"partition file {fragment.path} has the schema\n{fragment.physical_schema}\n"
                 f"instead of\n{HIVE_SCHEMA}"
             )
-    keys = dataset.to_table(columns=list(KEY_COLUMNS))
-    distinct = keys.group_by(list(KEY_COLUMNS)).aggregate([]).num_rows
-    if distinct != keys.num_rows:
-        raise PipelineError(f"partition {path} has {keys.num_rows} rows but only {distinct} distinct keys")
-    return int(keys.num_rows)
+    rows = sum(fragment.count_rows() for fragment in dataset.get_fragments())
+    distinct = sum(_distinct_keys(dataset, part) for part in _ranges_of_signatures(rows))
+    if distinct != rows:
+        raise PipelineError(f"partition {path} has {rows} rows but only {distinct} distinct keys")
+    return rows
+
+
+def _ranges_of_signatures(rows: int) -> Iterator[pc.Expression | None]:
+    """Conditions that cut a partition of ``rows`` into parts of about KEYS_AT_A_TIME: signatures are hashes,
+    as many begin with one digit as with another. None: all of it."""
+    parts = -(-rows // KEYS_AT_A_TIME)
+    bounds = [f"{(1 << 32) * part // parts:08x}" for part in range(1, parts)]
+    signature = ds.field("image_signature")
+    for low, high in pairwise([None, *bounds, None]):
+        above = None if low is None else signature >= low
+        below = None if high is None else signature < high
+        yield (
+            above & below if above is not None and below is not None else (above if below is None else below)
+        )
+
+
+def _distinct_keys(dataset: ds.FileSystemDataset, part: pc.Expression | None) -> int:
+    keys = dataset.to_table(columns=list(KEY_COLUMNS), filter=part, batch_size=_BATCH_ROWS)
+    return int(keys.group_by(list(KEY_COLUMNS)).aggregate([]).num_rows)
 
 
 def read_partition(location: str, columns: Sequence[str] | None = None) -> pa.Table:

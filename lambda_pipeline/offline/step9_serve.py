@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lambda_pipeline.offline.night import Night
@@ -12,7 +12,8 @@ from signals.gss import GssClient
 from signals.hive import read_partition
 from signals.record import record_key
 
-SAMPLES_PER_GALAXY = 20
+SAMPLES_PER_BATCH = 20
+ROWS_PER_BATCH = 50_000  # which become Python objects at a time
 
 
 def run(night: Night, inputs: Mapping[str, Any]) -> dict[str, Any]:
@@ -25,18 +26,23 @@ def run(night: Night, inputs: Mapping[str, Any]) -> dict[str, Any]:
     with GssClient.of_run(context) as gss:
         for galaxy, path in inputs["partitions"].items():
             table = read_partition(path, ["image_signature", "signal", "version"])
-            keys = [
-                record_key(galaxy, row["signal"], row["version"], row["image_signature"])
-                for row in table.to_pylist()
-            ]
-            missing = len(keys) - sum(gss.contains(keys))
-            if missing:
-                raise PipelineError(f"GSS lacks {missing} of {len(keys)} keys of galaxy {galaxy}")
-            sample = keys[:: max(1, len(keys) // SAMPLES_PER_GALAXY)]
-            for key, value in zip(sample, gss.multi_get(sample), strict=True):
-                if value is None or decode_thrift(value).key != key:
-                    raise PipelineError(f"GSS answers wrongly for {key.decode()}")
-            served += len(keys)
+            for batch in table.to_batches(max_chunksize=ROWS_PER_BATCH):
+                keys = [
+                    record_key(galaxy, row["signal"], row["version"], row["image_signature"])
+                    for row in batch.to_pylist()
+                ]
+                _check(gss, galaxy, keys)
+                served += len(keys)
     if served != inputs["uploaded_keys"]:
         raise PipelineError(f"{inputs['uploaded_keys']} keys were uploaded, {served} are in the partitions")
     return {"served_keys": served}
+
+
+def _check(gss: GssClient, galaxy: str, keys: Sequence[bytes]) -> None:
+    missing = len(keys) - sum(gss.contains(keys))
+    if missing:
+        raise PipelineError(f"GSS lacks {missing} of {len(keys)} keys of galaxy {galaxy}")
+    sample = keys[:: max(1, len(keys) // SAMPLES_PER_BATCH)]
+    for key, value in zip(sample, gss.multi_get(sample), strict=True):
+        if value is None or decode_thrift(value).key != key:
+            raise PipelineError(f"GSS answers wrongly for {key.decode()}")

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from signals import hive_table
 from signals.architecture import RpcEndpoint, RunContext, S3Endpoint
 from signals.errors import ConfigurationError, PipelineError
 from signals.hive import (
@@ -25,6 +26,7 @@ from signals.hive import (
     spark_conf,
     verify_partition,
 )
+from signals.image import image_signature
 
 
 def rows(count: int, first: int = 0) -> pa.Table:
@@ -101,6 +103,21 @@ def test_a_partition_that_is_wrong_is_not_published(
     with pytest.raises(PipelineError, match=complaint):
         publish_partition(metastore.sql, "lam", "pins", 3, partition, 5)
     assert metastore.changes == []
+
+
+@pytest.mark.parametrize("at_a_time", [1, 7, 64])
+def test_keys_are_told_apart_a_part_of_them_at_a_time(
+    partition: Path, monkeypatch: pytest.MonkeyPatch, at_a_time: int
+) -> None:
+    monkeypatch.setattr(hive_table, "KEYS_AT_A_TIME", at_a_time)
+    signatures = pa.array([image_signature(b"%d" % number) for number in range(64)])
+    table = rows(64).set_column(0, "image_signature", signatures)
+    pq.write_table(table[:50], partition / "part-0.parquet")
+    pq.write_table(table[50:], partition / "part-1.parquet")
+    assert verify_partition(partition) == 64
+    pq.write_table(table[20:21], partition / "part-2.parquet")
+    with pytest.raises(PipelineError, match="65 rows but only 64 distinct"):
+        verify_partition(partition)
 
 
 def test_damaged_and_missing_partitions_are_not_published(partition: Path) -> None:
