@@ -140,6 +140,14 @@ def scale(session: nox.Session) -> None:
     run(session, "lkbench", "scale", *session.posargs)
 
 
+@nox.session
+def scale_out(session: nox.Session) -> None:
+    """The layout of a cluster beside one of everything. Options after -- go to ``lkbench scale-out``."""
+    prepare(session)
+    run(session, "lkbench", "setup")
+    run(session, "lkbench", "scale-out", *session.posargs)
+
+
 def check_style(session: nox.Session) -> None:
     """Ruff, mypy, import-linter."""
     run(session, "ruff", "check", ".")

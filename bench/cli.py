@@ -82,6 +82,10 @@ COMMANDS = {
         "bench.commands.scale:scale",
         "Send very many small images through each arm with the near-free model; dump a large store.",
     ),
+    "scale-out": Place(
+        "bench.commands.scale_out:scale_out",
+        "Drain the same backlogs through one of everything and through the layout of a cluster.",
+    ),
     "services": Place(
         "bench.commands.services:services",
         "Start every server that a run can use, print them as a configuration file, keep them up.",

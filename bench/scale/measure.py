@@ -2,33 +2,50 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
+import shutil
 import statistics
 import time
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import psutil
+
+from bench.scale.drain import check_stored, drain
 from bench.scale.fill import fill
-from bench.scale.small_images import arrival
-from bench.throughput.processes import ProcessMeter
+from bench.throughput.processes import ProcessMeter, process_name
 from bench.throughput.stand import Progress, Stand, StartedArm
 
 CHUNKS = 40
 DAYS = (0, 1)
+SETTLED_IMAGES = 15_000  # whose signals fill the write buffer of a store, 64 MiB
 FIRST_DAY_SHARE = 0.25  # so that the second night has three times the rows of the first
-DRAIN_SECONDS = 7200.0
-# Servers whose memory is a matter of their own settings, and the driver.
+# Whose memory is a matter of their own settings, and the driver.
 LEFT_OUT = frozenset({"driver", "kafka", "s3proxy", "postgres"})
 
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """One of CHUNKS equal parts. CPU time of all processes but LEFT_OUT; memory as ProcessMeter has it."""
+    """One of CHUNKS equal parts, by name of the process. Memory is the resident sets when it was done, in
+    which shared pages count more than once."""
 
     images: int
     seconds: float
-    core_ms_per_image: float
-    peak_bytes: int
+    core_ms_by_process: Mapping[str, float]  # per image
+    resident_bytes_by_process: Mapping[str, int]  # without LEFT_OUT
+
+    @property
+    def core_ms_per_image(self) -> float:
+        """Of all processes."""
+        return sum(self.core_ms_by_process.values())
+
+    @property
+    def resident_bytes(self) -> int:
+        """Of all processes but LEFT_OUT."""
+        return sum(self.resident_bytes_by_process.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +69,14 @@ class AtScale:
     @property
     def cost_change(self) -> float | None:
         """Core-ms per image in the last fifth of the chunks, as a share of the first fifth, less 1."""
-        return self._change(lambda chunk: chunk.core_ms_per_image)
+        return self._change(lambda chunk: chunk.core_ms_per_image, self.chunks[1:])  # the very first warms up
 
     @property
     def memory_change(self) -> float | None:
-        """The same of the peak memory."""
-        return self._change(lambda chunk: chunk.peak_bytes)
+        """The same of the memory, once the store has filled its first write buffer."""
+        done = itertools.accumulate(chunk.images for chunk in self.chunks)
+        settled = sum(images <= SETTLED_IMAGES for images in done)
+        return self._change(lambda chunk: chunk.resident_bytes, self.chunks[settled:])
 
     @property
     def night_memory_change(self) -> float | None:
@@ -66,18 +85,27 @@ class AtScale:
             return None
         return self.nights[1].peak_bytes / self.nights[0].peak_bytes - 1
 
-    def _change(self, figure: Callable[[Chunk], float]) -> float | None:
+    def _change(self, figure: Callable[[Chunk], float], chunks: Sequence[Chunk]) -> float | None:
+        """None for an interrupted run, and for one that is too short."""
         fifth = CHUNKS // 5
-        if len(self.chunks) < CHUNKS:
+        if len(self.chunks) < CHUNKS or len(chunks) < 2 * fifth:
             return None
-        # The very first is warm-up.
-        first = statistics.median(figure(chunk) for chunk in self.chunks[1 : 1 + fifth])
-        return statistics.median(figure(chunk) for chunk in self.chunks[-fifth:]) / first - 1
+        first = statistics.median(map(figure, chunks[:fifth]))
+        return statistics.median(map(figure, chunks[-fifth:])) / first - 1
 
 
-def send(stand: Stand, found: AtScale, arm: str, model_dir: Path, images: int, progress: Progress) -> None:
-    """Send ``images`` images through ``arm``, in two days; adds to ``found`` as it goes. Raises an error of
-    the tree."""
+def send(
+    stand: Stand,
+    found: AtScale,
+    arm: str,
+    model_dir: Path,
+    images: int,
+    *,
+    nights: bool,
+    progress: Progress,
+) -> None:
+    """Send ``images`` images through ``arm``, in two days, with or without their ``nights``; adds to
+    ``found`` as it goes. Raises an error of the tree."""
     size = images // CHUNKS
     first_day = round(CHUNKS * FIRST_DAY_SHARE)
     with stand.started(arm, model_dir) as started:
@@ -87,11 +115,12 @@ def send(stand: Stand, found: AtScale, arm: str, model_dir: Path, images: int, p
             last = found.chunks[-1]
             progress(
                 f"{found.name}: {(number + 1) * size} of {CHUNKS * size} images, "
-                f"{last.core_ms_per_image:.2f} core-ms per image, {last.peak_bytes / 2**20:.0f} MiB"
+                f"{last.core_ms_per_image:.2f} core-ms per image, {last.resident_bytes / 2**20:.0f} MiB"
             )
-            if number + 1 in (first_day, CHUNKS):
+            if nights and number + 1 in (first_day, CHUNKS):
                 keys = size * (first_day if day == 0 else CHUNKS - first_day)
                 found.nights.append(_night(found.name, started, day, keys, progress))
+    shutil.rmtree(started.context.run_dir)  # tens of gigabytes, after a million
 
 
 def dump(stand: Stand, found: AtScale, model_dir: Path, signals: int, progress: Progress) -> None:
@@ -101,22 +130,33 @@ def dump(stand: Stand, found: AtScale, model_dir: Path, signals: int, progress: 
         keys = fill(stand, started, model_dir, signals, FIRST_DAY_SHARE, progress)
         for day in DAYS:
             found.nights.append(_night(found.name, started, day, keys[day], progress))
+    shutil.rmtree(started.context.run_dir)
 
 
 def _chunk(stand: Stand, started: StartedArm, numbers: range, day: int) -> Chunk:
-    start_ns = time.time_ns()
-    with ProcessMeter(LEFT_OUT) as meter:
-        for number in numbers:
-            started.arm.submit(arrival(stand, number, day, time.time_ns()))
-        started.arm.drain(DRAIN_SECONDS)
+    with ProcessMeter() as meter:
+        start_ns = time.time_ns()
+        drain(stand, started, numbers, day)
         end_ns = time.time_ns()
-    cpu_seconds = sum(meter.cpu_seconds(start_ns, end_ns).values())
+    check_stored(stand, started, numbers)
+    used = meter.cpu_seconds(start_ns, end_ns)
     return Chunk(
         images=len(numbers),
         seconds=(end_ns - start_ns) / 1e9,
-        core_ms_per_image=1e3 * cpu_seconds / len(numbers),
-        peak_bytes=meter.peak_bytes(start_ns, end_ns),
+        core_ms_by_process={name: 1e3 * seconds / len(numbers) for name, seconds in used.items()},
+        resident_bytes_by_process=_resident_bytes(),
     )
+
+
+def _resident_bytes() -> dict[str, int]:
+    """Of this program's processes but LEFT_OUT."""
+    found: dict[str, int] = defaultdict(int)
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error):  # it ended meanwhile
+            name = process_name(process.cmdline())
+            if name not in LEFT_OUT:
+                found[name] += process.memory_info().rss
+    return dict(found)
 
 
 def _night(name: str, started: StartedArm, day: int, keys: int, progress: Progress) -> Night:

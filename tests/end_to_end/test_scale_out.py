@@ -74,3 +74,20 @@ def test_both_arms_run_on_several_of_everything(
             [str(run.run_dir / "ledger" / "events.parquet")],
         ).fetchall()
     assert sorted(used) == [("cpu:0",), ("cpu:1",)]  # one of each service
+
+
+def test_what_the_layout_costs_is_told_apart_from_one_of_everything(tmp_path: Path) -> None:
+    found = tmp_path / "found.json"
+    options = ["--arms", "kappa", "--model", "near-free", "--rounds", "1", "--count", "64", "--warm-up", "32"]
+    done = lkbench("scale-out", *options, "--json", str(found), timeout_seconds=300)
+    assert done.returncode == 0, done.stderr
+    content = orjson.loads(found.read_bytes())
+    used = {drain["layout"]: drain["used"]["cpu_seconds_by_process"] for drain in content["drains"]}
+    assert set(used) == {"single", "scaled out"}
+    assert "spark_master" in used["scaled out"] and "spark_master" not in used["single"]
+    idle = content["idle_core_ms_per_second"]["kappa"]
+    assert idle["single"] < idle["scaled out"]
+    [target] = [target for target in content["targets"] if target["name"].startswith("kappa_stream")]
+    assert target["measured"] == pytest.approx(
+        sum(used["single"].values()) / sum(used["scaled out"].values()), rel=1e-6
+    )
