@@ -130,7 +130,7 @@ def _verified_rows(path: Path) -> int:
                 f"partition file {fragment.path} has the schema\n{fragment.physical_schema}\n"
                 f"instead of\n{HIVE_SCHEMA}"
             )
-    rows = sum(fragment.count_rows() for fragment in dataset.get_fragments())
+    rows: int = sum(fragment.count_rows() for fragment in dataset.get_fragments())
     distinct = sum(_distinct_keys(dataset, part) for part in _ranges_of_signatures(rows))
     if distinct != rows:
         raise PipelineError(f"partition {path} has {rows} rows but only {distinct} distinct keys")

@@ -108,18 +108,20 @@ def stand(config: HarnessConfig, dataset: Dataset, progress: Progress) -> Iterat
     failure, which is named. Raises ServiceError or MissingRequirement."""
     folder = Path(tempfile.mkdtemp(prefix="lkbench-throughput-"))
     namespace = f"lk_{secrets.token_hex(3)}"
-    with (
-        ProcessGroup(folder / "logs") as group,
-        ServiceStack(folder, config, group, namespace=namespace) as stack,
-    ):
-        endpoints = stack.start(progress)
-        progress(f"staging {len(dataset.images)} images")
-        keys = tuple(stage(endpoints.s3, namespace, dataset.images))
-        pipeline = material(config, dataset, Path()).pipeline
-        galaxy = Catalog.load(config.catalog).pipeline(pipeline).galaxy
+    with contextlib.ExitStack() as cleanup:
+        cleanup.callback(shutil.rmtree, folder, ignore_errors=True)  # also when interrupted
         try:
-            yield Stand(config, dataset, folder, endpoints, keys, pipeline, galaxy)
+            with (
+                ProcessGroup(folder / "logs") as group,
+                ServiceStack(folder, config, group, namespace=namespace) as stack,
+            ):
+                endpoints = stack.start(progress)
+                progress(f"staging {len(dataset.images)} images")
+                keys = tuple(stage(endpoints.s3, namespace, dataset.images))
+                pipeline = material(config, dataset, Path()).pipeline
+                galaxy = Catalog.load(config.catalog).pipeline(pipeline).galaxy
+                yield Stand(config, dataset, folder, endpoints, keys, pipeline, galaxy)
         except Exception:
+            cleanup.pop_all()
             progress(f"logs are in {folder}")
             raise
-    shutil.rmtree(folder, ignore_errors=True)
