@@ -21,7 +21,8 @@ from signals.errors import ConfigurationError
 
 SHARED = ("percentiles", "base")  # macros and relations that the queries use
 Columns = dict[str, npt.NDArray[Any]]
-PARTS = "parts"  # what each wait consists of: takes longer, and few queries need it
+PARTS = "parts"  # what each wait consists of: takes most of the time and memory, and few queries need it
+NEED_PARTS = frozenset(("stage_parts", "parts_check"))
 
 
 def sql_text(name: str) -> str:
@@ -34,9 +35,19 @@ class LedgerQuery:
 
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         self._connection = connection
+        self._has_parts = False
+
+    def add_parts(self) -> None:
+        """Make the relations of :data:`PARTS`. Whoever asks for several queries asks for those before it that
+        don't need them, while there is memory."""
+        if not self._has_parts:
+            self._connection.execute(sql_text(PARTS))
+            self._has_parts = True
 
     def rows(self, name: str) -> list[dict[str, Any]]:
         """The rows of a shipped query, as dicts of plain Python values."""
+        if name in NEED_PARTS:
+            self.add_parts()
         return self.execute(sql_text(name))
 
     def columns(self, name: str, by: Sequence[str]) -> Iterator[tuple[dict[str, Any], Columns]]:
@@ -60,7 +71,7 @@ class LedgerQuery:
 
 
 @contextmanager
-def open_ledger(run_dir: Path, *, with_base: bool = True, with_parts: bool = False) -> Iterator[LedgerQuery]:
+def open_ledger(run_dir: Path, *, with_base: bool = True) -> Iterator[LedgerQuery]:
     """The ledger of a sealed run: relations ``events``, ``resources``, ``gpu_samples``, ``machine`` and,
     unless told otherwise, those of :data:`SHARED`.
 
@@ -80,7 +91,7 @@ def open_ledger(run_dir: Path, *, with_base: bool = True, with_parts: bool = Fal
         connection.execute(f"CREATE TEMP VIEW machine AS {machine_sql(run_dir)}")
         connection.execute(f"CREATE TEMP VIEW images AS {_images(run_dir)}")
         if with_base:
-            for name in (*SHARED, PARTS) if with_parts else SHARED:
+            for name in SHARED:
                 connection.execute(sql_text(name))
         yield LedgerQuery(connection)
 

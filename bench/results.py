@@ -86,8 +86,6 @@ FIGURE_QUERIES = (
     "retries",
     "restarts",
     "recomputed",
-    "stage_parts",
-    "parts_check",
     "nightly_steps",
     "conditions",
     "steady_state",
@@ -97,16 +95,18 @@ FIGURE_QUERIES = (
     "percentile_curve",
     "over_time",
     "lives",
-)  # of bench/sql, each run once for a result
+    "stage_parts",
+    "parts_check",
+)  # of bench/sql, each run once for a result; those that need the parts of waits come last
 
 
 class _Queries:
     """Rows of each shipped query, run once, and the availability curves."""
 
     def __init__(self, run_dir: Path) -> None:
-        with open_ledger(run_dir, with_parts=True) as query:
-            self._rows = {name: query.rows(name) for name in FIGURE_QUERIES}
+        with open_ledger(run_dir) as query:
             self.curves = curves_of(query)
+            self._rows = {name: query.rows(name) for name in FIGURE_QUERIES}
 
     def __getitem__(self, name: str) -> Rows:
         return self._rows[name]

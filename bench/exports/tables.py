@@ -23,7 +23,7 @@ def tables(run_dir: Path, result: Mapping[str, Any]) -> Iterator[tuple[str, Rows
     """(name, rows) of each table; the rows of a query as it gives them."""
     yield "metrics", list(metric_rows(result))
     yield "cost", list(cost_rows(result))
-    with open_ledger(run_dir, with_parts=True) as ledger:
+    with open_ledger(run_dir) as ledger:
         for name in FIGURE_QUERIES:
             yield name, ledger.rows(name)
 

@@ -99,7 +99,7 @@ def test_a_figure_stands_where_it_says_and_is_what_its_query_gives(
 def test_parts_and_resources_are_what_their_queries_give(tmp_path: Path) -> None:
     run_dir = count_both(counted_run(tmp_path))
     found = {metric.id: metric for metric in measure(compute_result(run_dir))}
-    with open_ledger(run_dir, with_parts=True) as ledger:
+    with open_ledger(run_dir) as ledger:
         parts = [row for row in ledger.rows("stage_parts") if row["replicate"] is None]
         counted = [row for row in ledger.rows("resources") if row["replicate"] is None]
     for row in parts:

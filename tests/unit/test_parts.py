@@ -28,7 +28,8 @@ Parts = dict[str, float]
 def parts_of(run_dir: Path) -> dict[tuple[str, int], Parts]:
     """Seconds of each part by (consumer, event_id)."""
     found: dict[tuple[str, int], Parts] = defaultdict(dict)
-    with open_ledger(run_dir, with_parts=True) as ledger:
+    with open_ledger(run_dir) as ledger:
+        ledger.add_parts()
         for row in ledger.execute("SELECT * FROM wait_parts JOIN waits USING (wait) WHERE ns > 0"):
             found[row["consumer"], row["event_id"]][row["part"]] = row["ns"] / 1e9
     return found
@@ -205,7 +206,8 @@ def test_the_parts_of_any_ledger_sum_to_the_whole(seed: int) -> None:
                         **{"attempt": int(rng.integers(1, 3)), "pid": int(rng.integers(1, 3))},
                         outcome=str(rng.choice(["ok", "skipped", "retry"])),
                     )
-        with open_ledger(run.write(), with_parts=True) as ledger:
+        with open_ledger(run.write()) as ledger:
+            ledger.add_parts()
             sums = ledger.execute(
                 "SELECT arm, consumer, event_id, sum(ns) / 1e9 AS seconds, min(ns) AS least "
                 "FROM wait_parts JOIN waits USING (wait) GROUP BY ALL"
