@@ -8,10 +8,11 @@ from pathlib import Path
 
 import click
 import orjson
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from bench.commands.results_console import results_console, stderr_lines
 from bench.config import HarnessConfig
 from bench.figures_table import figures_table
 from bench.images import load_dataset
@@ -26,6 +27,7 @@ from bench.peers.run_ours import arm_lines_of_code, observe_nightly, observe_str
 from bench.peers.run_peer import PeerRunner
 from bench.peers.task import PEERS, Programs
 from bench.setup import prepare
+from bench.throughput.spread import Spread
 from bench.throughput.stand import Progress, Stand, stand
 from bench.throughput.targets import Target
 from signals.errors import ConfigurationError, LkbenchError
@@ -61,11 +63,7 @@ def peers(
     own rate. A peer's embeddings must equal ours. Leave the machine alone meanwhile; when interrupted, what
     was measured so far is shown and written.
     """
-    stderr = Console(stderr=True)
-
-    def note(text: str) -> None:
-        stderr.print(text, highlight=False, markup=False)
-
+    note = stderr_lines()
     chosen = [name.strip() for name in systems.split(",")]
     if unknown := sorted(set(chosen) - set(SYSTEMS)):
         raise ConfigurationError(f"--systems: unknown {', '.join(unknown)}; known are {', '.join(SYSTEMS)}")
@@ -94,7 +92,7 @@ def peers(
     finally:
         if json_path is not None:
             json_path.write_bytes(orjson.dumps(as_plain(found), option=orjson.OPT_INDENT_2))
-        Console().print(tables(found))
+        results_console().print(tables(found))
 
 
 def _measure(
@@ -151,25 +149,22 @@ def tables(found: Sequence[SystemFigures]) -> RenderableType:
         rounds = [item for item in found if item.system == name]
         table.add_row(
             name,
-            _shown(median(rounds, lambda f: f.images_per_second), "{:.1f}"),
-            _shown(median(rounds, lambda f: f.ratio), "{:.3f}"),
+            _spread(rounds, lambda f: f.images_per_second, 1),
+            _spread(rounds, lambda f: f.ratio, 3),
             _shown(median(rounds, lambda f: f.first_image_seconds), "{:.1f}"),
             _shown(median(rounds, lambda f: sum(f.core_ms_by_process.values())), "{:.2f}"),
             _shown(median(rounds, lambda f: f.peak_bytes / 2**20), "{:.0f}"),
-            _shown(
-                median(rounds, lambda f: f.half_load.p50_seconds * 1e3 if f.half_load else None), "{:.0f}"
-            ),
-            _shown(
-                median(rounds, lambda f: f.half_load.p99_seconds * 1e3 if f.half_load else None), "{:.0f}"
-            ),
+            _spread(rounds, lambda f: f.half_load.p50_seconds * 1e3 if f.half_load else None, 0),
+            _spread(rounds, lambda f: f.half_load.p99_seconds * 1e3 if f.half_load else None, 0),
             str(rounds[0].lines_of_code),
         )
     cosine = min((item.smallest_cosine for item in found if item.smallest_cosine is not None), default=None)
     notes = (
-        "L: the bare loop right before and after. first: until the first image was done. core-ms per image, "
-        "memory: of the system's own processes; object store, broker, PostgreSQL left out. p50, p99: at half "
-        "of the system's own rate. lines: of code; of ours, the arm's package and the shared core. Smallest "
-        f"cosine of a peer's embeddings to ours: {_shown(cosine, '{:.6f}')}."
+        "Medians of the rounds (smallest-largest). L: the bare loop right before and after. first: until the "
+        "first image was done. core-ms per image, memory: of the system's own processes; object store, "
+        "broker, PostgreSQL left out. p50, p99: at half of the system's own rate. lines: of code; "
+        "of ours, the arm's package and the shared core. Smallest cosine of a peer's embeddings to ours: "
+        f"{_shown(cosine, '{:.6f}')}."
     )
     return Group(table, Text(), _targets(peer_targets(found)), Text(notes, style="dim"))
 
@@ -181,6 +176,13 @@ def _targets(found: Sequence[Target]) -> Table:
         limit = f"{target.comparison} {target.limit:.3g}"
         table.add_row(target.name, limit, _shown(target.measured, "{:.3g}"), target.unit, met)
     return table
+
+
+def _spread(
+    rounds: Sequence[SystemFigures], figure: Callable[[SystemFigures], float | None], digits: int
+) -> str:
+    spread = Spread.of(value for item in rounds if (value := figure(item)) is not None)
+    return "-" if spread is None else spread.shown(digits)
 
 
 def _shown(value: float | None, form: str) -> str:

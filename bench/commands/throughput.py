@@ -7,9 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import click
-from rich.console import Console
 
-from bench.commands.results_console import results_console
+from bench.commands.results_console import results_console, stderr_lines
 from bench.commands.throughput_tables import drain_line, tables
 from bench.config import HarnessConfig
 from bench.images import load_dataset
@@ -21,7 +20,7 @@ from bench.throughput.conversions import ROWS, measure_conversions
 from bench.throughput.drains import NIGHTLY, ONLINE, STREAM, Drain
 from bench.throughput.findings import Findings
 from bench.throughput.gss import measure_gss
-from bench.throughput.latency import ARRIVALS, Latency, Loads
+from bench.throughput.latency import ARRIVALS, Latency
 from bench.throughput.overhead import Overhead
 from bench.throughput.rounds import Plan, measure_rounds
 from bench.throughput.stand import Progress, Stand, stand
@@ -30,7 +29,9 @@ from signals.near_free import build_near_free_model
 
 PATHS = (ONLINE, NIGHTLY, STREAM)
 ROUNDS = 5
-GSS_SECONDS = 5.0
+GSS_SECONDS = 3.0
+NEAR_FREE_WINDOW_SECONDS = 2.0  # in which it does more images than the configured model in a whole window
+NEAR_FREE_NIGHT_EVERY = 2  # rounds; four fifths of such a night are Spark's start and what follows step 5
 
 
 @click.command()
@@ -99,17 +100,13 @@ def throughput(
     all on this machine. Medians of the rounds are shown. Leave the machine alone meanwhile. Cut off, it
     prints what it has measured so far.
     """
-    stderr = Console(stderr=True)
-
-    def note(text: str) -> None:
-        stderr.print(text, highlight=False, markup=False, soft_wrap=True)
-
+    note = stderr_lines()
     chosen = tuple(name.strip() for name in paths.split(","))
     if unknown := sorted(set(chosen) - set(PATHS)):
         raise ConfigurationError(f"--paths: unknown {', '.join(unknown)}; known are {', '.join(PATHS)}")
     if json_file is not None and not json_file.absolute().parent.is_dir():
         raise ConfigurationError(f"--json {json_file}: there is no such folder")
-    plan = Plan(count, warm_up, rounds, chosen, Loads(arrivals) if latency else None)
+    plan = Plan(count, warm_up, rounds, chosen, arrivals if latency else 0)
     config = HarnessConfig.load(config_path)
     configured = prepare(config, note).model_dir
     dataset = load_dataset(images, note)
@@ -129,9 +126,14 @@ def throughput(
                 _measure_paths(servers, configured, plan, found, found.drains, keep, note)
             if model != "configured":
                 note("near-free model")
-                without_latency = dataclasses.replace(plan, loads=None)
+                plumbing = dataclasses.replace(
+                    plan,
+                    latency_arrivals=0,
+                    window_seconds=NEAR_FREE_WINDOW_SECONDS,
+                    night_every=NEAR_FREE_NIGHT_EVERY,
+                )
                 near_free = build_near_free_model()
-                _measure_paths(servers, near_free, without_latency, found, found.near_free, keep, note)
+                _measure_paths(servers, near_free, plumbing, found, found.near_free, keep, note)
         if parts:
             _measure_parts(gss_seconds, conversion_rows, found, keep, note)
         found.is_complete = True

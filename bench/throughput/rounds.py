@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.limit.loop import BareLoop
-from bench.limit.windows import Windows
+from bench.limit.windows import WINDOW_SECONDS, Windows
 from bench.throughput.drains import NIGHTLY, ONLINE, STREAM, Drain, drained
 from bench.throughput.feed import Feed
-from bench.throughput.latency import Latency, Loads, measure_latency
+from bench.throughput.latency import Latency, measure_latency
 from bench.throughput.overhead import Overhead, measure_overhead
 from bench.throughput.processes import ProcessMeter
 from bench.throughput.stand import Progress, Stand, StartedArm
@@ -25,13 +25,16 @@ Found = Callable[[Drain | Latency | Overhead], None]
 class Plan:
     """``images`` in each of ``rounds`` drains of each of ``paths``. ``warm_up`` images go through an arm
     before: the bare loop is warm when it is measured, so are the servers and the workers of a path that is
-    always on. ``loads``: the latencies to measure after the drains, if any."""
+    always on. ``latency_arrivals``: how many at half load in each round of the latencies, which come after
+    the drains; 0: none. ``night_every``: how many rounds a night follows."""
 
     images: int
     warm_up: int
     rounds: int
     paths: Sequence[str]
-    loads: Loads | None = None
+    latency_arrivals: int = 0
+    window_seconds: float = WINDOW_SECONDS
+    night_every: int = 1
 
 
 class _Arm:
@@ -56,12 +59,10 @@ class _Arm:
 
     def latency(self, path: str, progress: Progress) -> None:
         """At shares of what ``path`` sustained, if that is planned."""
-        if self._plan.loads is not None and path in self._rates:
-            sustained = statistics.median(self._rates[path])
+        if self._plan.latency_arrivals and path in self._rates:
+            sustained, arrivals = statistics.median(self._rates[path]), self._plan.latency_arrivals
             day = self._plan.rounds + 1
-            self._found(
-                measure_latency(self._started, self.feed, path, sustained, self._plan.loads, day, progress)
-            )
+            self._found(measure_latency(self._started, self.feed, path, sustained, arrivals, day, progress))
 
 
 def measure_rounds(
@@ -69,18 +70,19 @@ def measure_rounds(
 ) -> None:
     """Measure what is planned, and hand each result to ``found`` as soon as it is there; last the harness's
     own cost, where the stream is among the paths. Raises an error of the tree."""
-    windows = Windows(loop)
+    windows = Windows(loop, seconds=plan.window_seconds)
     days = range(WARM_UP_DAY + 1, WARM_UP_DAY + 1 + plan.rounds)
-    if ONLINE in plan.paths or NIGHTLY in plan.paths:
+    nights = days[:: plan.night_every] if NIGHTLY in plan.paths else range(0)
+    if ONLINE in plan.paths or nights:
         with stand.started("lambda", model_dir) as started:
             arm = _Arm(stand, started, windows, plan, found)
             arm.feed.backlog(plan.warm_up, WARM_UP_DAY)
             for day in days:
                 if ONLINE in plan.paths:
                     arm.drain(ONLINE, day)
-                else:
-                    arm.feed.backlog(plan.images, day)  # the night's, which comes through the online path
-                if NIGHTLY in plan.paths:
+                elif day in nights:
+                    arm.feed.backlog(plan.images, day)  # a night's images come through the online path
+                if day in nights:
                     arm.drain(NIGHTLY, day)
             arm.latency(ONLINE, progress)
     if STREAM in plan.paths:
