@@ -13,8 +13,8 @@ from bench.commands.throughput_tables import drain_line, tables
 from bench.config import HarnessConfig
 from bench.images import load_dataset
 from bench.limit.loop import BareLoop
-from bench.limit.measure import find_layout, usual_layout
-from bench.limit.worker import Work
+from bench.limit.measure import find_layout, usual_layout, usual_near_free_layout
+from bench.limit.worker import Layout, Work
 from bench.setup import DEFAULT_DATASET, prepare
 from bench.throughput.conversions import ROWS, measure_conversions
 from bench.throughput.drains import NIGHTLY, ONLINE, STREAM, Drain
@@ -112,7 +112,8 @@ def throughput(
     dataset = load_dataset(images, note)
     dataset = dataclasses.replace(dataset, images=dataset.images[:count])
     inference = config.inference
-    found = Findings(usual_layout(inference.device, inference.workers, inference.max_batch))
+    usual = (inference.device, inference.workers, inference.max_batch)
+    found = Findings(usual_layout(*usual), usual_near_free_layout(*usual))
 
     def keep() -> None:
         if json_file is not None:
@@ -120,10 +121,10 @@ def throughput(
 
     try:
         with stand(config, dataset, note) as servers:
-            if search:
-                found.layout, _ = find_layout(servers.material(configured), Work.S3, note)
             if model != "near-free":
-                _measure_paths(servers, configured, plan, found, found.drains, keep, note)
+                if search:
+                    found.layout, _ = find_layout(servers.material(configured), Work.S3, note)
+                _measure_paths(servers, configured, found.layout, plan, found, found.drains, keep, note)
             if model != "configured":
                 note("near-free model")
                 plumbing = dataclasses.replace(
@@ -133,7 +134,11 @@ def throughput(
                     night_every=NEAR_FREE_NIGHT_EVERY,
                 )
                 near_free = build_near_free_model()
-                _measure_paths(servers, near_free, plumbing, found, found.near_free, keep, note)
+                if search:
+                    found.near_free_layout, _ = find_layout(servers.material(near_free), Work.S3, note)
+                _measure_paths(
+                    servers, near_free, found.near_free_layout, plumbing, found, found.near_free, keep, note
+                )
         if parts:
             _measure_parts(gss_seconds, conversion_rows, found, keep, note)
         found.is_complete = True
@@ -146,6 +151,7 @@ def throughput(
 def _measure_paths(
     servers: Stand,
     model_dir: Path,
+    layout: Layout,
     plan: Plan,
     found: Findings,
     drains: list[Drain],
@@ -162,7 +168,7 @@ def _measure_paths(
             found.overhead = item
         keep()
 
-    with BareLoop(servers.material(model_dir), found.layout, servers.s3_processes) as loop:
+    with BareLoop(servers.material(model_dir), layout, servers.s3_processes) as loop:
         measure_rounds(servers, model_dir, loop, plan, measured, note)
 
 

@@ -19,7 +19,7 @@ from bench.throughput.targets import Target
 SHOWN_CORE_MS = 0.05  # what a process needs at least to be named
 NOTES = (
     "Medians of the rounds (smallest-largest); memory: the largest. Each round is held against the bare loop "
-    "right before and after it: {layout}."
+    "right before and after it. Its layout: {layout}; with the near-free model: {near_free}."
 )
 
 
@@ -33,7 +33,11 @@ def tables(found: Findings) -> RenderableType:
         parts += [_latency(latency), Text()]
     if not found.is_complete:
         parts += [Text("not complete: this is what was measured before it ended", style="bold"), Text()]
-    return Group(*parts, _targets(found.targets()), Text(NOTES.format(layout=found.layout), style="dim"))
+    return Group(
+        *parts,
+        _targets(found.targets()),
+        Text(NOTES.format(layout=found.layout, near_free=found.near_free_layout), style="dim"),
+    )
 
 
 def drain_line(drain: Drain) -> str:

@@ -66,6 +66,14 @@ def usual_layout(device: str, workers: int, max_batch: int) -> Layout:
     return Layout(workers, 1, 2, max_batch if device == "cuda" else 1)
 
 
+def usual_near_free_layout(device: str, workers: int, max_batch: int) -> Layout:
+    """The same with a model that takes next to no time."""
+    if device == "cuda":
+        return usual_layout(device, workers, max_batch)
+    # There is nothing to fetch ahead for, and a hand-over between threads costs more than the model.
+    return Layout(workers, 1, 0, 1)
+
+
 def layouts(device: str, cores: int) -> list[Layout]:
     """The layouts that are worth trying."""
     if device == "cuda":

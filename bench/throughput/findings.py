@@ -24,9 +24,10 @@ _LEVEL_FIGURES = ("p50_seconds", "p99_seconds")
 
 @dataclass
 class Findings:
-    """``is_complete``: all that was asked for was measured."""
+    """``layout``: the bare loop's. ``is_complete``: all that was asked for was measured."""
 
     layout: Layout
+    near_free_layout: Layout
     is_complete: bool = False
     drains: list[Drain] = field(default_factory=list)
     near_free: list[Drain] = field(default_factory=list)

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from bench.limit.loop import BareLoop, Window
-from bench.limit.measure import layouts, median, usual_layout
+from bench.limit.measure import layouts, median, usual_layout, usual_near_free_layout
 from bench.limit.windows import Windows
 from bench.limit.worker import Layout, Material, Work
 from signals.errors import LkbenchError
@@ -71,5 +71,6 @@ def test_every_layout_uses_every_core() -> None:
 
 def test_the_usual_layout_batches_on_a_gpu_only() -> None:
     assert usual_layout("cpu", 2, 8) in layouts("cpu", 2)
+    assert usual_near_free_layout("cpu", 2, 8) in layouts("cpu", 2)
     assert usual_layout("cpu", 2, 8).batch == 1
     assert usual_layout("cuda", 1, 32).batch == 32

@@ -54,7 +54,7 @@ def test_a_target_is_met_missed_or_not_measured() -> None:
 
 
 def test_what_was_measured_is_kept_and_shown_though_the_rest_is_missing(tmp_path: Path) -> None:
-    found = Findings(Layout(2, 1, 2, 8))
+    found = Findings(Layout(2, 1, 2, 1), Layout(2, 1, 0, 1))
     assert found.is_empty
     found.drains += [DRAIN, replace(DRAIN, seconds=2.0), replace(DRAIN, seconds=4.0)]
     found.latencies.append(Latency(ONLINE, 40, 0.010, (Level(0.5, 40.0, 100, (0.02, 0.01), (0.08, 0.04)),)))
