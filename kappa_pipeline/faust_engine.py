@@ -44,10 +44,11 @@ from signals.counters import count_consumed
 from signals.errors import ImageError, PipelineError, ServiceError
 from signals.ledger import Ledger
 
-BATCHES_IN_WORK = 8  # messages in work at a time, in batches of the device's
+LARGEST_GROUP = 32  # messages that share calls
+IN_WORK = 4 * LARGEST_GROUP  # at a time
 WORK_THREADS = 2  # while one has the device, the other fetches and decodes, or stores and announces
 UNACKED = 2_048  # messages taken and not acknowledged, which is what a crash makes another worker repeat
-COMMIT_SECONDS = 0.1  # also for how long a delivery may be unknown to the broker
+COMMIT_SECONDS = 0.2  # also for how long a delivery may be unknown to the broker
 WATERMARK_SECONDS = 1.0  # between two announcements; midnight's heartbeats are announced at once
 SILENCE_SECONDS = 1.0  # a message that was fetched and has not arrived twice this long is taken for lost
 STOP_SECONDS = 5.0
@@ -88,12 +89,11 @@ class FaustEngine:
         self._ledger, self._device = ledger, device
         self._data_dir, self._on_assigned = data_dir, on_assigned
         self._watermarks = Watermarks()
-        self._in_work = asyncio.Semaphore(BATCHES_IN_WORK * context.max_batch)
-        self._unacked = asyncio.Semaphore(UNACKED)
+        self._unacked = 0
         self._tasks: set[asyncio.Task[object]] = set()
         self._works: dict[Arrival, tuple[Assignment[_Taken], _Taken]] = {}  # whose end is awaited
         self._followers: dict[tuple[str, str], deque[Arrival]] = {}  # of images in work
-        self._none_works = asyncio.Event()
+        self._room = asyncio.Event()  # something has ended
         self._buffered: asyncio.Queue[Any] = asyncio.Queue()  # until the agent has its own
         self._taking = False  # a message is on its way from the buffer into work
         self._reported: list[int] = []
@@ -112,7 +112,7 @@ class FaustEngine:
         self._book: PartitionBook[_Taken] = PartitionBook(self._app, self._context.media_topic)
         self._announcer, self._announcer_thread = Publisher(self._context), ThreadPoolExecutor(1, "announce")
         jobs = [self._new_job(plan) for _ in range(WORK_THREADS)]
-        self._threads = WorkThreads([self._group_of(job) for job in jobs], largest=self._context.max_batch)
+        self._threads = WorkThreads([self._group_of(job) for job in jobs], largest=LARGEST_GROUP)
         await self._app.start()
         try:
             while not stop.is_set():
@@ -122,6 +122,7 @@ class FaustEngine:
                     await asyncio.wait_for(stop.wait(), COMMIT_SECONDS)
                 await self._keep_house()
         finally:
+            self._threads.stop()
             for task in self._tasks:
                 task.cancel()
             with contextlib.suppress(TimeoutError):
@@ -176,9 +177,10 @@ class FaustEngine:
             self._on_assigned(self._reported)
         if time.monotonic() >= self._next_watermark:
             self._next_watermark = time.monotonic() + WATERMARK_SECONDS
-            for partition, watermark_ns in self._watermarks.take_advanced().items():
-                message = watermark_message(self._context, partition, watermark_ns)
-                self._spawn(self._announce(message))
+            if advanced := self._watermarks.take_advanced():
+                self._spawn(
+                    self._announce(*(watermark_message(self._context, *of) for of in advanced.items()))
+                )
         await self._book.commit()
         if time.monotonic() >= self._next_search and not self._taking and self._buffered.empty():
             self._next_search = time.monotonic() + SILENCE_SECONDS
@@ -187,24 +189,22 @@ class FaustEngine:
     async def _take(self, message: Any) -> None:
         """Start work on one message, as soon as there is room for it."""
         count_consumed(message.key, message.value)
-        await self._unacked.acquire()
-        await self._in_work.acquire()
+        while len(self._works) >= IN_WORK or self._unacked >= UNACKED:
+            await self._until_one_ends()
         assignment = await self._book.take(message)
         if assignment is None:
-            self._unacked.release()
-            self._in_work.release()
             return
+        self._unacked += 1
         event, problem = self._parse(message)
         taken = _Taken(message.offset, event.scheduled_ns if not problem else 0)
         if event.kind == "heartbeat":
-            self._in_work.release()
             self._release(assignment, assignment.acks.start(message.offset, taken, barrier=True))
             return
         self._release(assignment, assignment.acks.start(message.offset, taken))
         attempt = assignment.deliveries.attempt(message.offset)
         alone = attempt > 1
-        if alone:
-            await self._until_none_works()
+        while alone and self._works:
+            await self._until_one_ends()
         arrival = Arrival.first(event, attempt, self._ledger, self._device)
         arrival.unreadable = problem
         self._works[arrival] = assignment, taken
@@ -212,8 +212,8 @@ class FaustEngine:
             self._start(arrival)
         else:
             self._spawn(self._record_and_start(assignment, taken, arrival))
-        if alone:
-            await self._until_none_works()
+        while alone and self._works:
+            await self._until_one_ends()
 
     def _parse(self, message: Any) -> tuple[MediaEvent, str]:
         """The event in a message, or a stand-in and why there is none."""
@@ -223,10 +223,9 @@ class FaustEngine:
             key = (message.key or b"").decode("ascii", errors="replace")
             return MediaEvent(-1, key, "", "", -1, time.time_ns(), ""), error.detail or error.reason
 
-    async def _until_none_works(self) -> None:
-        while self._works:
-            self._none_works.clear()
-            await self._none_works.wait()
+    async def _until_one_ends(self) -> None:
+        self._room.clear()
+        await self._room.wait()
 
     async def _record_and_start(
         self, assignment: Assignment[_Taken], taken: _Taken, arrival: Arrival
@@ -264,6 +263,7 @@ class FaustEngine:
                     self._finish(arrival)
                 else:
                     self._loop.call_later(arrival.retry_seconds, self._try_again, arrival)
+            self._room.set()
         except Exception as error:
             self._crash(error)
 
@@ -278,20 +278,17 @@ class FaustEngine:
             self._threads.put(followers.popleft())
         else:
             del self._followers[arrival.image]
-        self._in_work.release()
         self._release(assignment, assignment.acks.finish(taken.offset))
-        if not self._works:
-            self._none_works.set()
 
-    async def _announce(self, message: Message) -> None:
+    async def _announce(self, *messages: Message) -> None:
         """Publish what may not be lost, beside the stream: tried again until the broker has it."""
         for tries in itertools.count(1):
             try:
                 return await self._loop.run_in_executor(
-                    self._announcer_thread, self._announcer.publish, [message]
+                    self._announcer_thread, self._announcer.publish, messages
                 )
             except ServiceError as error:
-                log.warning("a message for %s: %s", message.topic, error)
+                log.warning("a message for %s: %s", messages[0].topic, error)
                 await asyncio.sleep(retry_seconds(tries))
 
     async def _heartbeat(self, assignment: Assignment[_Taken], taken: _Taken) -> None:
@@ -300,8 +297,10 @@ class FaustEngine:
         self._release(assignment, assignment.acks.finish(taken.offset))
 
     def _release(self, assignment: Assignment[_Taken], released: Released[_Taken]) -> None:
+        self._unacked -= len(released.acked)
+        if released.acked:
+            self._room.set()
         for taken in released.acked:
-            self._unacked.release()
             if taken.event_time_ns:
                 self._watermarks.advance(assignment.partition, taken.event_time_ns)
         if released.barrier is not None:

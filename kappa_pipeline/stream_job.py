@@ -108,8 +108,12 @@ class StreamJob:
         computed = [arrival for arrival in group if arrival.missing]
         for arrival in computed:
             arrival.stage = Stage.FETCH
-        images = [ImageRef(a.event.object_key, a.event.pipeline, a.event.galaxy) for a in computed]
-        for arrival, result in zip(computed, self._local_compute.compute(images), strict=True):
+        for start in range(0, len(computed), self._context.max_batch):
+            self._compute_batch(computed[start : start + self._context.max_batch])
+
+    def _compute_batch(self, batch: list[Arrival]) -> None:
+        images = [ImageRef(a.event.object_key, a.event.pipeline, a.event.galaxy) for a in batch]
+        for arrival, result in zip(batch, self._local_compute.compute(images), strict=True):
             if isinstance(result, Exception):
                 self._fail(arrival, result)
             else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,7 @@ class WorkerPool:
     def __init__(self, context: RunContext, context_path: Path, ledger: Ledger) -> None:
         self._context, self._context_path, self._ledger = context, context_path, ledger
         self._group: ProcessGroup | None = None
+        self._spin_down: threading.Thread | None = None
 
     def start(self) -> list[int]:
         """Start all workers and wait until each has its model loaded and warm. Returns their process ids.
@@ -53,11 +55,18 @@ class WorkerPool:
         if self._group is not None:
             self._group.check()
 
+    def spin_down(self) -> None:
+        """Let the pool stop while the night goes on, which needs it no more."""
+        if self._group is not None and self._spin_down is None:
+            self._spin_down = threading.Thread(target=self._group.stop, name="spin-down")
+            self._spin_down.start()
+
     def stop(self) -> None:
-        """Spin the pool down; also when it was never started."""
-        if self._group is not None:
-            self._group.stop()
-            self._group = None
+        """Spin the pool down and return when it is gone; also when it was never started."""
+        self.spin_down()
+        if self._spin_down is not None:
+            self._spin_down.join()
+        self._group = self._spin_down = None
 
     def _restarted(self, child: Child) -> None:
         self._ledger.process_restarted(child.name, child.restarts, path="nightly", pool="nightly")

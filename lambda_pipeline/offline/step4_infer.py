@@ -22,7 +22,7 @@ def run(night: Night, inputs: Mapping[str, Any]) -> dict[str, Any]:
     try:
         _wait(night)
     finally:
-        night.pool.stop()
+        night.pool.spin_down()
     prefix = inputs["object_prefix"]
     dead = [job for job in night.pinlater.dead_jobs() if job.payload["object_prefix"] == prefix]
     return {"dead_jobs": len(dead)}

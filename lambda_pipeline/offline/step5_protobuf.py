@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from lambda_pipeline.offline.night import Night
 
 MAX_TALLY_BYTES = 1 << 20
+READS_AT_A_TIME = 4
 
 
 def output_key(prefix: str, images: Sequence[Mapping[str, str]]) -> str:
@@ -51,7 +53,9 @@ def run(night: Night, inputs: Mapping[str, Any]) -> dict[str, Any]:
     prefix = inputs["object_prefix"]
     store = ObjectStore(night.context.s3)
     try:
-        tallies = [orjson.loads(store.get(key, MAX_TALLY_BYTES)) for key in store.list(f"{prefix}/tally/")]
+        with ThreadPoolExecutor(READS_AT_A_TIME) as threads:
+            keys = store.list(f"{prefix}/tally/")
+            tallies = [orjson.loads(t) for t in threads.map(lambda k: store.get(k, MAX_TALLY_BYTES), keys)]
         outputs = list(store.list(f"{prefix}/signals/"))
     finally:
         store.close()
