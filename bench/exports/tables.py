@@ -23,6 +23,7 @@ def tables(run_dir: Path, result: Mapping[str, Any]) -> Iterator[tuple[str, Rows
     """(name, rows) of each table; the rows of a query as it gives them."""
     yield "metrics", list(metric_rows(result))
     yield "cost", list(cost_rows(result))
+    yield "availability", list(availability_rows(result))
     with open_ledger(run_dir) as ledger:
         for name in FIGURE_QUERIES:
             yield name, ledger.rows(name)
@@ -53,6 +54,16 @@ def cost_rows(result: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
             facts = {name: value for name, value in line.items() if not isinstance(value, dict)}
             prices = {"unit_price_usd": line["price"]["unit_price_usd"], "cost_usd": line["cost"]["cost_usd"]}
             yield {"arm": arm, "price_book": content["cost"]["price_book"], **facts, **prices}
+
+
+def availability_rows(result: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """One row per point of the availability curves; none of a result that was written without them."""
+    for series in result.get("charts", {}).get("availability", {}).get("series", []):
+        none = [None] * len(series["seconds"])
+        columns = (series["seconds"], series["share"], series["low"] or none, series["high"] or none)
+        for seconds, share, low, high in zip(*columns, strict=True):
+            of_curve = {"arm": series["arm"], "consumer": series["consumer"]}
+            yield {**of_curve, "seconds": seconds, "share": share, "low": low, "high": high}
 
 
 def write_csv(rows: Iterable[Mapping[str, Any]], path: Path) -> Path:

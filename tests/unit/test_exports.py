@@ -170,6 +170,16 @@ def test_tables_hold_what_the_result_says(exported: Path, run_dir: Path, tmp_pat
         "where arm = 'kappa' and consumer = 'online' and statistic = 'p50' and replicate is null"
     ).fetchall()
     assert latency == [(pytest.approx(0.04),)]
+    charts = result["charts"]
+    for name in ("percentiles", "over_time"):
+        query = charts[name]["query"]
+        assert len(pq.read_table(exported / f"{query}.parquet")) == len(charts[name]["rows"]) > 0
+    points = pq.read_table(exported / "availability.parquet").to_pylist()
+    assert len(points) == sum(len(series["seconds"]) for series in charts["availability"]["series"])
+    online = charts["availability"]["series"][0]
+    assert (points[0]["arm"], points[0]["seconds"]) == (online["arm"], online["seconds"][0])
+    stages = pq.read_table(exported / "lives.parquet").to_pylist()
+    assert len(stages) == sum(len(image["stages"]) for image in result["lives"]["images"])
 
 
 def test_hostile_file_names_show_as_text_in_every_export(exported: Path, run_dir: Path) -> None:
