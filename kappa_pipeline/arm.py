@@ -24,7 +24,7 @@ START_SECONDS = 120.0
 FLUSH_SECONDS = 30.0
 STOP_SECONDS = 8.0
 POLL_SECONDS = 0.05
-DRAIN_POLL_SECONDS = 0.2  # each asks the broker, which shares the machine with the stream
+DRAIN_POLL_SECONDS = 0.5  # each asks the broker, which shares the machine with the stream
 
 
 class KappaArm:

@@ -12,7 +12,9 @@ from typing import Any
 from lambda_pipeline.offline.night import Night
 from signals.errors import PipelineError
 
-POLL_SECONDS = 0.05
+POLL_SECONDS = 0.05  # near the end
+LONG_POLL_SECONDS = 0.5
+JOBS_NEAR_THE_END = 8  # for each worker; they are short then
 POOL_CHECK_SECONDS = 1.0
 STALLED_CLAIMS = 20  # claim timeouts without any job ending, after which the step gives up
 
@@ -44,4 +46,5 @@ def _wait(night: Night) -> None:
         if now >= next_check:
             night.pool.check()
             next_check = now + POOL_CHECK_SECONDS
-        time.sleep(POLL_SECONDS)
+        near_the_end = count <= JOBS_NEAR_THE_END * night.context.workers
+        time.sleep(POLL_SECONDS if near_the_end else LONG_POLL_SECONDS)

@@ -55,7 +55,7 @@ def nightly_workflow() -> Workflow[Night]:
                 step2_enqueue.run,
                 depends_on=("step1_delta",),
                 inputs=("delta",),
-                outputs=("jobs", "images_per_job", "object_prefix"),
+                outputs=("jobs", "object_prefix"),
             ),
             Step(
                 "step3_pool",

@@ -26,7 +26,7 @@ from signals.model import Model
 from signals.object_store import ObjectStore
 from signals.process import StopSignal, write_ready_file
 
-WAIT_SECONDS = 0.25  # without a wake-up: for retries and for claims that ran out
+WAIT_SECONDS = 0.5  # without a wake-up: for retries and for claims that ran out
 RECONNECT_SECONDS = 0.5
 
 
