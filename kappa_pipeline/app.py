@@ -7,6 +7,7 @@ model. Several workers share the media topic's partitions. Listens on no port.
 from __future__ import annotations
 
 import contextlib
+import gc
 import logging
 import os
 import sys
@@ -82,6 +83,9 @@ def run_worker(context: RunContext, worker: int) -> None:
             data_dir=context.arm_dir / f"faust_{worker}",
             on_assigned=on_assigned,
         )
+        # What is loaded now stays: the collector need not look through it again for every few messages.
+        gc.collect()
+        gc.freeze()
         with DeviceSession(ledger, path=PATH, pool=POOL, devices=[engine.device]):
             deploy(plan, stream_engine)
 

@@ -29,6 +29,7 @@ from typing import Any
 import faust
 
 from kappa_pipeline.arrival import Arrival
+from kappa_pipeline.faust_consumer import DirectConsumer
 from kappa_pipeline.faust_security import credentials
 from kappa_pipeline.kafka import Message, Publisher, group_id
 from kappa_pipeline.media_message import parse_media_event
@@ -48,7 +49,7 @@ LARGEST_GROUP = 32  # messages that share calls
 IN_WORK = 4 * LARGEST_GROUP  # at a time
 WORK_THREADS = 2  # while one has the device, the other fetches and decodes, or stores and announces
 UNACKED = 2_048  # messages taken and not acknowledged, which is what a crash makes another worker repeat
-COMMIT_SECONDS = 0.2  # also for how long a delivery may be unknown to the broker
+COMMIT_SECONDS = 0.5  # also for how long a delivery may be unknown to the broker
 WATERMARK_SECONDS = 1.0  # between two announcements; midnight's heartbeats are announced at once
 SILENCE_SECONDS = 1.0  # a message that was fetched and has not arrived twice this long is taken for lost
 STOP_SECONDS = 5.0
@@ -148,6 +149,7 @@ class FaustEngine:
             broker_commit_livelock_soft_timeout=1e9,
             stream_wait_empty=False,  # what is in work when partitions go is delivered again
         )
+        app.transport.Consumer = functools.partial(DirectConsumer, has_room=lambda: not self._buffered.full())
         topic = app.topic(self._context.media_topic, acks=False, key_serializer="raw", value_serializer="raw")
 
         @app.agent(topic, name="media_events", concurrency=1)  # type: ignore[untyped-decorator]
