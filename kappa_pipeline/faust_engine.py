@@ -52,6 +52,7 @@ UNACKED = 2_048  # messages taken and not acknowledged, which is what a crash ma
 COMMIT_SECONDS = 0.5  # also for how long a delivery may be unknown to the broker
 WATERMARK_SECONDS = 1.0  # between two announcements; midnight's heartbeats are announced at once
 SILENCE_SECONDS = 1.0  # a message that was fetched and has not arrived twice this long is taken for lost
+LAST_WORK_SECONDS = 3.0  # for what is in work when partitions are to be given away
 STOP_SECONDS = 5.0
 
 log = logging.getLogger(__name__)
@@ -147,7 +148,7 @@ class FaustEngine:
             broker_heartbeat_interval=0.5,  # also how soon a worker learns of a rebalance
             broker_commit_interval=60.0,  # Faust has nothing to commit
             broker_commit_livelock_soft_timeout=1e9,
-            stream_wait_empty=False,  # what is in work when partitions go is delivered again
+            stream_wait_empty=False,  # it would wait for its own acknowledgements
         )
         app.transport.Consumer = functools.partial(DirectConsumer, has_room=lambda: not self._buffered.full())
         topic = app.topic(self._context.media_topic, acks=False, key_serializer="raw", value_serializer="raw")
@@ -166,6 +167,11 @@ class FaustEngine:
 
         @app.on_partitions_revoked.connect  # type: ignore[untyped-decorator]
         async def revoked(_app: Any, _revoked: Any, **_: Any) -> None:
+            # What is in work when partitions go is delivered again, and counts as delivered twice.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LAST_WORK_SECONDS):
+                    while self._works:
+                        await self._until_one_ends()
             await self._book.commit()
             self._book.close()
 
@@ -216,6 +222,8 @@ class FaustEngine:
             self._spawn(self._record_and_start(assignment, taken, arrival))
         while alone and self._works:
             await self._until_one_ends()
+        if alone:  # should the next one kill this worker, what is done counts as no delivery more
+            await self._book.commit()
 
     def _parse(self, message: Any) -> tuple[MediaEvent, str]:
         """The event in a message, or a stand-in and why there is none."""

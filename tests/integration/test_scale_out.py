@@ -12,7 +12,7 @@ from pathlib import Path
 import orjson
 import pytest
 from confluent_kafka import Producer
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AdminClient, NewTopic, PartitionMetadata
 
 from bench.services.kafka import KafkaServer
 from kappa_pipeline.app import ready_file
@@ -81,14 +81,19 @@ def computed_by(context: RunContext, process: str) -> int:
     return sum(1 for path in context.ledger_dir.glob(f"*{process}*.arrows") if path.stat().st_size > 10_000)
 
 
+def partitions(topic: str, admin: AdminClient) -> list[PartitionMetadata]:
+    return list(admin.list_topics(topic, timeout=10).topics[topic].partitions.values())
+
+
 def test_of_three_brokers_one_may_die(tmp_path: Path) -> None:
     with ProcessGroup(tmp_path / "logs") as group:
         server = KafkaServer(group, tmp_path / "kafka", brokers=3)
         client = {"bootstrap.servers": server.start(), "log_level": 0}
         admin = AdminClient(client)
         admin.create_topics([NewTopic("t", 3)])["t"].result(20)
-        topic = admin.list_topics("t", timeout=10).topics["t"]
-        assert {len(partition.replicas) for partition in topic.partitions.values()} == {3}
+        # Created is not yet known to the broker that is asked.
+        wait_until(lambda: len(partitions("t", admin)) == 3, 20)
+        assert {len(partition.replicas) for partition in partitions("t", admin)} == {3}
         group.children[0].expected = True
         group.children[0].popen.kill()
         errors: list[object] = []
