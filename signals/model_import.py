@@ -122,7 +122,7 @@ def _try_out(model: Model) -> None:
     size = model.manifest.input_size
     images = np.random.default_rng(0).integers(0, 256, (2, size, size, 3), dtype=np.uint8)
     try:
-        engine = InferenceEngine(model)
+        engine = InferenceEngine(model, whole_batches=True)
         together = engine.run(images)
         alone = engine.run(images[1:])
     except Exception as error:  # of ONNX Runtime's own kinds, or ConfigurationError when it refuses the graph

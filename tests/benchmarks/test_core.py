@@ -72,7 +72,7 @@ def test_decode_and_resize(
 def test_inference(
     benchmark: Any, provider: Any, batch: int, tensors: list[RgbImage], model_dir: Path
 ) -> None:
-    engine = InferenceEngine(Model.load(model_dir), device=provider)
+    engine = InferenceEngine(Model.load(model_dir), device=provider, whole_batches=True)
     images = np.stack(tensors[:batch])
     engine.run(images)
     benchmark.extra_info.update(device=engine.device, images=batch)
