@@ -19,7 +19,6 @@ import itertools
 import logging
 import signal
 import time
-from collections import deque
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -38,15 +37,15 @@ from kappa_pipeline.ordered_acks import Released
 from kappa_pipeline.partition_book import Assignment, PartitionBook
 from kappa_pipeline.stream_job import StreamJob, retry_seconds
 from kappa_pipeline.watermark import Watermarks, watermark_message
-from kappa_pipeline.work_threads import WorkThreads
+from kappa_pipeline.work_in_hand import WorkInHand
 from signals.architecture import MediaEvent, RunContext
 from signals.catalog import Catalog
 from signals.counters import count_consumed
 from signals.errors import ImageError, PipelineError, ServiceError
 from signals.ledger import Ledger
 
-LARGEST_GROUP = 32  # messages that share calls
-IN_WORK = 4 * LARGEST_GROUP  # at a time
+LARGEST_GROUP = 32  # messages that share calls, or a batch of the device's where that is more
+GROUPS_IN_WORK = 4  # of that size; messages beyond them wait
 WORK_THREADS = 2  # while one has the device, the other fetches and decodes, or stores and announces
 UNACKED = 2_048  # messages taken and not acknowledged, which is what a crash makes another worker repeat
 COMMIT_SECONDS = 0.5  # also for how long a delivery may be unknown to the broker
@@ -91,10 +90,9 @@ class FaustEngine:
         self._ledger, self._device = ledger, device
         self._data_dir, self._on_assigned = data_dir, on_assigned
         self._watermarks = Watermarks()
+        self._largest_group = max(LARGEST_GROUP, context.max_batch)
         self._unacked = 0
         self._tasks: set[asyncio.Task[object]] = set()
-        self._works: dict[Arrival, tuple[Assignment[_Taken], _Taken]] = {}  # whose end is awaited
-        self._followers: dict[tuple[str, str], deque[Arrival]] = {}  # of images in work
         self._room = asyncio.Event()  # something has ended
         self._buffered: asyncio.Queue[Any] = asyncio.Queue()  # until the agent has its own
         self._taking = False  # a message is on its way from the buffer into work
@@ -109,12 +107,17 @@ class FaustEngine:
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
-        self._loop = asyncio.get_running_loop()
         self._app = self._new_app()
         self._book: PartitionBook[_Taken] = PartitionBook(self._app, self._context.media_topic)
         self._announcer, self._announcer_thread = Publisher(self._context), ThreadPoolExecutor(1, "announce")
         jobs = [self._new_job(plan) for _ in range(WORK_THREADS)]
-        self._threads = WorkThreads([self._group_of(job) for job in jobs], largest=LARGEST_GROUP)
+        self._works: WorkInHand[tuple[Assignment[_Taken], _Taken]] = WorkInHand(
+            *([job.run for job in jobs], self._ledger),
+            device=self._device,
+            largest_group=self._largest_group,
+            ended=self._ended,
+            broken=self._crash,
+        )
         await self._app.start()
         try:
             while not stop.is_set():
@@ -124,12 +127,12 @@ class FaustEngine:
                     await asyncio.wait_for(stop.wait(), COMMIT_SECONDS)
                 await self._keep_house()
         finally:
-            self._threads.stop()
+            self._works.stop()
             for task in self._tasks:
                 task.cancel()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._app.stop(), STOP_SECONDS)
-            self._threads.close()
+            self._works.close()
 
     def _new_app(self) -> Any:
         app = faust.App(
@@ -197,7 +200,8 @@ class FaustEngine:
     async def _take(self, message: Any) -> None:
         """Start work on one message, as soon as there is room for it."""
         count_consumed(message.key, message.value)
-        while len(self._works) >= IN_WORK or self._unacked >= UNACKED:
+        most = GROUPS_IN_WORK * self._largest_group
+        while len(self._works) >= most or self._unacked >= UNACKED:
             await self._until_one_ends()
         assignment = await self._book.take(message)
         if assignment is None:
@@ -215,9 +219,9 @@ class FaustEngine:
             await self._until_one_ends()
         arrival = Arrival.first(event, attempt, self._ledger, self._device)
         arrival.unreadable = problem
-        self._works[arrival] = assignment, taken
+        self._works.take(arrival, (assignment, taken))
         if self._book.is_recorded(assignment, taken.offset):
-            self._start(arrival)
+            self._works.start(arrival)
         else:
             self._spawn(self._record_and_start(assignment, taken, arrival))
         while alone and self._works:
@@ -241,62 +245,19 @@ class FaustEngine:
         self, assignment: Assignment[_Taken], taken: _Taken, arrival: Arrival
     ) -> None:
         await self._book.record(assignment, taken.offset)
-        self._start(arrival)
+        self._works.start(arrival)
 
-    def _start(self, arrival: Arrival) -> None:
-        """Leave it to the threads; a second arrival of an image waits for the first, and then finds its
-        signals."""
-        if (followers := self._followers.get(arrival.image)) is not None:
-            followers.append(arrival)
-        else:
-            self._followers[arrival.image] = deque()
-            self._threads.put(arrival)
-
-    def _group_of(self, job: StreamJob) -> Callable[[list[Arrival]], None]:
-        def run(group: list[Arrival]) -> None:
-            try:
-                job.run(group)
-            except Exception as error:
-                tell = functools.partial(self._crash, error)
-            else:
-                tell = functools.partial(self._ended, group)
-            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
-                self._loop.call_soon_threadsafe(tell)
-
-        return run
-
-    def _ended(self, group: list[Arrival]) -> None:
-        """Attempts that a thread has made."""
-        try:
-            for arrival in group:
-                if arrival.retry_seconds is None:
-                    self._finish(arrival)
-                else:
-                    self._loop.call_later(arrival.retry_seconds, self._try_again, arrival)
-            self._room.set()
-        except Exception as error:
-            self._crash(error)
-
-    def _try_again(self, arrival: Arrival) -> None:
-        following = arrival.next(self._ledger, self._device)
-        self._works[following] = self._works.pop(arrival)
-        self._threads.put(following)
-
-    def _finish(self, arrival: Arrival) -> None:
-        assignment, taken = self._works.pop(arrival)
-        if followers := self._followers[arrival.image]:
-            self._threads.put(followers.popleft())
-        else:
-            del self._followers[arrival.image]
+    def _ended(self, of: tuple[Assignment[_Taken], _Taken]) -> None:
+        assignment, taken = of
         self._release(assignment, assignment.acks.finish(taken.offset))
+        self._room.set()
 
     async def _announce(self, *messages: Message) -> None:
         """Publish what may not be lost, beside the stream: tried again until the broker has it."""
         for tries in itertools.count(1):
             try:
-                return await self._loop.run_in_executor(
-                    self._announcer_thread, self._announcer.publish, messages
-                )
+                loop = asyncio.get_running_loop()
+                return await loop.run_in_executor(self._announcer_thread, self._announcer.publish, messages)
             except ServiceError as error:
                 log.warning("a message for %s: %s", messages[0].topic, error)
                 await asyncio.sleep(retry_seconds(tries))
