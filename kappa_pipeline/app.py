@@ -51,7 +51,6 @@ def run_worker(context: RunContext, worker: int) -> None:
     plan = plan_signals(declared_signals(), catalog, model.manifest.outputs)
     ordinal = worker if context.device == "cpu" else 0  # all workers share the machine's first GPU
     engine = InferenceEngine(model, device=context.device, threads=1, index=ordinal)
-    engine.warm_up(context.max_batch)
     max_bytes = max(spec.media.max_bytes for spec in catalog.pipelines.values())
 
     def on_assigned(partitions: list[int]) -> None:
@@ -70,6 +69,7 @@ def run_worker(context: RunContext, worker: int) -> None:
             threads=host_threads(context.workers),
         )
         stack.enter_context(compute)
+        compute.warm_up(context.max_batch)
 
         def new_job(plan: StreamPlan) -> StreamJob:
             model_sha256 = model.manifest.sha256

@@ -6,6 +6,8 @@ architecture around it.
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import threading
 import time
@@ -15,6 +17,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+from PIL import Image
 
 from signals.catalog import Catalog, MediaConfig
 from signals.declaration import FloatArray, SignalDeclaration
@@ -28,6 +31,7 @@ from signals.preprocess import prepare
 from signals.record import SignalRecord
 
 MAX_HOST_THREADS = 8
+_WARM_UP_PX = 400
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +119,17 @@ class LocalCompute:
     def device(self) -> str:
         """As the ledger names it."""
         return self._engine.device
+
+    def warm_up(self, max_batch: int) -> None:
+        """Go the way of an image once, with one that is made here, so that no real one pays for what is
+        loaded and allocated on the first; and run every batch size that will be used."""
+        self._engine.warm_up(max_batch)
+        stream = io.BytesIO()
+        Image.new("RGB", (_WARM_UP_PX, _WARM_UP_PX)).save(stream, "JPEG")
+        for spec in self._catalog.pipelines.values():
+            with contextlib.suppress(ImageError):  # a pipeline may take no such image
+                tensor = load_image(stream.getvalue(), spec.media, self._engine.model.manifest)
+                values_of_mixed_batch(self._engine.run(tensor[None]), [spec.galaxy])
 
     def compute(self, images: Sequence[ImageRef]) -> list[ComputeResult | Exception]:
         """The signals that its galaxy keeps of each image, computed as one batch of the device.

@@ -7,6 +7,7 @@ jobs in hand: while one of them has the device, the other fetches and decodes, o
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 
@@ -51,14 +52,12 @@ def serve(context: RunContext, index: int, stop: StopSignal) -> None:
         model = Model.load(context.model_dir)
         ordinal = index if context.device == "cpu" else 0  # all workers share the machine's first GPU
         engine = InferenceEngine(model, device=context.device, threads=1, index=ordinal)
-        engine.warm_up(context.max_batch)
         catalog = Catalog.load(context.catalog_path)
         store = stack.enter_context(contextlib.closing(ObjectStore(context.s3)))
         pinlater = stack.enter_context(
             contextlib.closing(PgmqPinLater(context.postgres_dsn, context.namespace, "nightly"))
         )
         max_bytes = max(spec.media.max_bytes for spec in catalog.pipelines.values())
-        stack.enter_context(DeviceSession(ledger, path=POOL, pool=POOL, devices=[engine.device]))
         compute = LocalCompute(
             lambda key: store.get(key, max_bytes),
             engine,
@@ -68,18 +67,27 @@ def serve(context: RunContext, index: int, stop: StopSignal) -> None:
             threads=host_threads(context.workers),
         )
         stack.enter_context(compute)
+        compute.warm_up(context.max_batch)
+        hands = [
+            BatchJobs(
+                *(context, model.manifest.sha256, compute, store, pinlater),
+                publisher=stack.enter_context(Publisher(context)),
+                ledger=ledger,
+            )
+            for _ in range(JOBS_IN_HAND)
+        ]
+        # What is loaded now stays: the collector need not look through it again for every few images.
+        gc.collect()
+        gc.freeze()
+        stack.enter_context(DeviceSession(ledger, path=POOL, pool=POOL, devices=[engine.device]))
         write_ready_file(ready_file(context.arm_dir, index), {"pid": os.getpid()})
         log(f"warm on {engine.device}, {engine.provider}")
         with ThreadPoolExecutor(JOBS_IN_HAND, "job") as threads:
-            hands = []
-            for _ in range(JOBS_IN_HAND):
-                publisher = stack.enter_context(Publisher(context))
-                jobs = BatchJobs(context, model.manifest.sha256, compute, store, pinlater, publisher, ledger)
-                hands.append(threads.submit(take_jobs, jobs, context.claim_seconds, stop))
-            wait(hands, return_when=FIRST_COMPLETED)
+            works = [threads.submit(take_jobs, jobs, context.claim_seconds, stop) for jobs in hands]
+            wait(works, return_when=FIRST_COMPLETED)
             stop.set()  # one that ended by itself is broken: the process ends, and is started again
-        for hand in hands:
-            hand.result()
+        for work in works:
+            work.result()
 
 
 if __name__ == "__main__":

@@ -180,6 +180,17 @@ def test_every_batch_is_booked_on_the_device(make: Make, ledger: Ledger, tmp_pat
     assert len(rows) == 2
 
 
+def test_a_warm_up_fetches_and_books_nothing(make: Make, ledger: Ledger, tmp_path: Path) -> None:
+    def never(_: str) -> bytes:
+        raise AssertionError("fetched")
+
+    with make(never) as compute:
+        compute.warm_up(4)
+    ledger.close()
+    (file,) = (tmp_path / "ledger").iterdir()
+    assert len(pa.ipc.open_stream(pa.OSFile(str(file))).read_all()) == 0
+
+
 def test_one_caller_has_the_device_and_the_others_fetch_meanwhile(make: Make, model: Model) -> None:
     inside, fetched, most_inside = threading.Lock(), threading.Event(), []
 
