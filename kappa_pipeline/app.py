@@ -22,12 +22,11 @@ from kappa_pipeline.stage_rows import PATH, POOL
 from kappa_pipeline.stream_job import StreamJob
 from signals.architecture import RunContext
 from signals.catalog import Catalog
-from signals.compute import LocalCompute, host_threads
+from signals.compute import LocalCompute
 from signals.declaration import declared_signals
 from signals.device_session import DeviceSession
 from signals.errors import LkbenchError
 from signals.gss import GssClient
-from signals.inference import InferenceEngine
 from signals.ledger import Ledger
 from signals.model import Model
 from signals.object_store import ObjectStore
@@ -49,9 +48,6 @@ def run_worker(context: RunContext, worker: int) -> None:
     catalog = Catalog.load(context.catalog_path)
     model = Model.load(context.model_dir)
     plan = plan_signals(declared_signals(), catalog, model.manifest.outputs)
-    ordinal = worker if context.device == "cpu" else 0  # all workers share the machine's first GPU
-    engine = InferenceEngine(model, device=context.device, threads=1, index=ordinal)
-    max_bytes = max(spec.media.max_bytes for spec in catalog.pipelines.values())
 
     def on_assigned(partitions: list[int]) -> None:
         write_ready_file(ready_file(context, worker), {"pid": os.getpid(), "partitions": partitions})
@@ -60,14 +56,7 @@ def run_worker(context: RunContext, worker: int) -> None:
         ledger = stack.enter_context(Ledger.from_context(context, f"stream_worker_{worker}"))
         store = stack.enter_context(contextlib.closing(ObjectStore(context.s3)))
         gss = stack.enter_context(GssClient.of_run(context))
-        compute = LocalCompute(
-            lambda key: store.get(key, max_bytes),
-            engine,
-            catalog,
-            ledger=ledger,
-            pool=POOL,
-            threads=host_threads(context.workers),
-        )
+        compute = LocalCompute.of_worker(context, worker, model, catalog, store, ledger, pool=POOL)
         stack.enter_context(compute)
         compute.warm_up(context.max_batch)
 
@@ -79,14 +68,14 @@ def run_worker(context: RunContext, worker: int) -> None:
 
         stream_engine = FaustEngine(
             *(context, catalog, new_job, ledger),
-            device=engine.device,
+            device=compute.device,
             data_dir=context.arm_dir / f"faust_{worker}",
             on_assigned=on_assigned,
         )
         # What is loaded now stays: the collector need not look through it again for every few messages.
         gc.collect()
         gc.freeze()
-        with DeviceSession(ledger, path=PATH, pool=POOL, devices=[engine.device]):
+        with DeviceSession(ledger, path=PATH, pool=POOL, devices=[compute.device]):
             deploy(plan, stream_engine)
 
 

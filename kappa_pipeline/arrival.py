@@ -14,10 +14,9 @@ from signals.ledger import Ledger, Stage
 
 @dataclass(slots=True, eq=False)
 class Arrival:
-    """``number``: of the attempt, from 1. ``stage``: where it would fail, should it fail now."""
+    """``stage``: where it would fail, should it fail now."""
 
     event: MediaEvent
-    number: int
     rows: StageRows
     unreadable: str = ""  # why the message is no media event; ``event`` is a stand-in then
     stage: Stage = Stage.QUEUE
@@ -29,15 +28,21 @@ class Arrival:
     input_hash: str = ""
 
     @classmethod
-    def first(cls, event: MediaEvent, number: int, ledger: Ledger, device: str) -> Arrival:
+    def first(
+        cls, event: MediaEvent, number: int, ledger: Ledger, device: str, *, unreadable: str = ""
+    ) -> Arrival:
         """The first attempt that this worker makes; ``number`` is above 1 where workers have died, or lost
         the partition, with the event in work."""
-        return cls(event, number, StageRows(ledger, event, number, device, event.scheduled_ns))
+        return cls(event, StageRows(ledger, event, number, device, event.scheduled_ns), unreadable)
 
-    def next(self, ledger: Ledger, device: str) -> Arrival:
+    def next(self) -> Arrival:
         """The attempt after this one, which failed."""
-        number = self.number + 1
-        return Arrival(self.event, number, StageRows(ledger, self.event, number, device, self.rows.end_ns))
+        return Arrival(self.event, self.rows.next_attempt())
+
+    @property
+    def number(self) -> int:
+        """Of the attempt, from 1."""
+        return self.rows.attempt
 
     @property
     def image(self) -> tuple[str, str]:

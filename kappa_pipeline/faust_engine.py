@@ -41,7 +41,7 @@ from kappa_pipeline.work_in_hand import WorkInHand
 from signals.architecture import MediaEvent, RunContext
 from signals.catalog import Catalog
 from signals.counters import count_consumed
-from signals.errors import ImageError, PipelineError, ServiceError
+from signals.errors import ImageError, PipelineError
 from signals.ledger import Ledger
 
 LARGEST_GROUP = 32  # messages that share calls, or a batch of the device's where that is more
@@ -112,8 +112,7 @@ class FaustEngine:
         self._announcer, self._announcer_thread = Publisher(self._context), ThreadPoolExecutor(1, "announce")
         jobs = [self._new_job(plan) for _ in range(WORK_THREADS)]
         self._works: WorkInHand[tuple[Assignment[_Taken], _Taken]] = WorkInHand(
-            *([job.run for job in jobs], self._ledger),
-            device=self._device,
+            [job.run for job in jobs],
             largest_group=self._largest_group,
             ended=self._ended,
             broken=self._crash,
@@ -217,8 +216,7 @@ class FaustEngine:
         alone = attempt > 1
         while alone and self._works:
             await self._until_one_ends()
-        arrival = Arrival.first(event, attempt, self._ledger, self._device)
-        arrival.unreadable = problem
+        arrival = Arrival.first(event, attempt, self._ledger, self._device, unreadable=problem)
         self._works.take(arrival, (assignment, taken))
         if self._book.is_recorded(assignment, taken.offset):
             self._works.start(arrival)
@@ -250,7 +248,6 @@ class FaustEngine:
     def _ended(self, of: tuple[Assignment[_Taken], _Taken]) -> None:
         assignment, taken = of
         self._release(assignment, assignment.acks.finish(taken.offset))
-        self._room.set()
 
     async def _announce(self, *messages: Message) -> None:
         """Publish what may not be lost, beside the stream: tried again until the broker has it."""
@@ -258,8 +255,8 @@ class FaustEngine:
             try:
                 loop = asyncio.get_running_loop()
                 return await loop.run_in_executor(self._announcer_thread, self._announcer.publish, messages)
-            except ServiceError as error:
-                log.warning("a message for %s: %s", messages[0].topic, error)
+            except Exception as error:
+                log.warning("a message for %s: %r", messages[0].topic, error)
                 await asyncio.sleep(retry_seconds(tries))
 
     async def _heartbeat(self, assignment: Assignment[_Taken], taken: _Taken) -> None:
@@ -269,8 +266,7 @@ class FaustEngine:
 
     def _release(self, assignment: Assignment[_Taken], released: Released[_Taken]) -> None:
         self._unacked -= len(released.acked)
-        if released.acked:
-            self._room.set()
+        self._room.set()
         for taken in released.acked:
             if taken.event_time_ns:
                 self._watermarks.advance(assignment.partition, taken.event_time_ns)

@@ -16,8 +16,12 @@ class StageRows:
     """Writes the rows of one attempt, from ``start_ns`` (Unix ns) on."""
 
     def __init__(self, ledger: Ledger, event: MediaEvent, attempt: int, device: str, start_ns: int) -> None:
-        self._ledger, self._event, self._attempt, self._device = ledger, event, attempt, device
+        self._ledger, self._event, self.attempt, self._device = ledger, event, attempt, device
         self.end_ns = start_ns
+
+    def next_attempt(self) -> StageRows:
+        """The rows of the attempt after this one, from where this one ended."""
+        return StageRows(self._ledger, self._event, self.attempt + 1, self._device, self.end_ns)
 
     def until(
         self, stage: Stage, end_ns: int, *, outcome: str = "ok", detail: str = "", batch_size: int = 0
@@ -33,7 +37,7 @@ class StageRows:
             image_signature=self._event.image_signature,
             galaxy=self._event.galaxy,
             pipeline=self._event.pipeline,
-            attempt=self._attempt,
+            attempt=self.attempt,
             pool=POOL,
             device=self._device,
             batch_size=batch_size,

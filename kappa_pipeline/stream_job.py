@@ -19,7 +19,6 @@ from kappa_pipeline.stage_rows import PATH
 from signals.architecture import AvailabilityEvent, DeadLetter, RunContext
 from signals.compute import ComputeFailure, ComputeResult, ImageRef, LocalCompute, records_of
 from signals.encodings import encode_thrift
-from signals.errors import ServiceError
 from signals.gss import GssClient
 from signals.ledger import Ledger, Stage
 
@@ -35,13 +34,13 @@ def retry_seconds(attempt: int) -> float:
     return min(FIRST_RETRY_SECONDS * 2.0 ** min(attempt - 1, 10), LONGEST_RETRY_SECONDS)
 
 
-def publish_surely(publisher: Publisher, messages: Sequence[Message]) -> None:
-    """Publish messages that may not be lost: tried again until the broker has them."""
+def _until_done(work: Callable[[], None], what: str, error_type: type[Exception] = Exception) -> None:
+    """Do what may not be left out: tried again until it raises no ``error_type``."""
     for tries in itertools.count(1):
         try:
-            return publisher.publish(messages)
-        except ServiceError as error:
-            log.warning("%d messages for %s: %s", len(messages), messages[0].topic, error)
+            return work()
+        except error_type as error:
+            log.warning("%s: %r", what, error)
             time.sleep(retry_seconds(tries))
 
 
@@ -71,7 +70,6 @@ class StreamJob:
         dead letter. One that may be tried again has ``retry_seconds`` set. Never raises for their sake."""
         for arrival in group:
             if arrival.unreadable:
-                arrival.has_ended = True
                 failure = ComputeFailure("event", "unreadable_event", arrival.unreadable)
                 self._dead_letter(arrival, failure)
             elif arrival.number > self._context.max_attempts:
@@ -199,16 +197,9 @@ class StreamJob:
             input_hash=arrival.input_hash,
         )
         key = event.image_signature.encode()
-        publish_surely(self._publisher, [Message(self._context.dead_letter_topic, letter.to_bytes(), key)])
+        message = Message(self._context.dead_letter_topic, letter.to_bytes(), key)
+        _until_done(lambda: self._publisher.publish([message]), "a dead letter can't be published")
         detail = f"{failure.reason}: {failure.detail}"
         arrival.rows.until(Stage.DEAD_LETTER, time.time_ns(), outcome="dead_letter", detail=detail)
-        self._flush_ledger()
-
-    def _flush_ledger(self) -> None:
         # Once the offset is committed, nobody would write the dead letter's row again.
-        for tries in itertools.count(1):
-            try:
-                return self._ledger.flush()
-            except OSError as error:
-                log.warning("the ledger can't be written: %r", error)
-                time.sleep(retry_seconds(tries))
+        _until_done(self._ledger.flush, "the ledger can't be written", OSError)

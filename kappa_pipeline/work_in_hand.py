@@ -11,7 +11,6 @@ from typing import Generic, TypeVar
 
 from kappa_pipeline.arrival import Arrival
 from kappa_pipeline.work_threads import WorkThreads
-from signals.ledger import Ledger
 
 T = TypeVar("T")
 
@@ -27,15 +26,12 @@ class WorkInHand(Generic[T]):
     def __init__(
         self,
         runs: Sequence[Callable[[list[Arrival]], None]],
-        ledger: Ledger,
         *,
-        device: str,
         largest_group: int,
         ended: Callable[[T], None],
         broken: Callable[[BaseException], None],
     ) -> None:
         self._loop = asyncio.get_running_loop()
-        self._ledger, self._device = ledger, device
         self._tell_ended, self._tell_broken = ended, broken
         self._in_hand: dict[Arrival, T] = {}
         self._followers: dict[tuple[str, str], deque[Arrival]] = {}  # of images in work
@@ -88,7 +84,7 @@ class WorkInHand(Generic[T]):
             self._tell_broken(error)
 
     def _try_again(self, arrival: Arrival) -> None:
-        following = arrival.next(self._ledger, self._device)
+        following = arrival.next()
         self._in_hand[following] = self._in_hand.pop(arrival)
         self._threads.put(following)
 

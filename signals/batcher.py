@@ -86,16 +86,14 @@ class DynamicBatcher(Generic[T, R]):
         deadline_ns: int | None = None,
         *,
         block: bool = False,
-        future: Future[R] | None = None,
     ) -> Future[R]:
         """Queue one item. ``deadline_ns``, Unix ns: when its result would be of no use any more.
-        ``future``: one that waits for the result already, and is not marked as running.
 
         Raises QueueFull when ``capacity`` items wait, or waits for room with ``block=True``; raises
         BatcherClosed after :meth:`close`. The future raises DeadlineExceeded, BatcherClosed or what ``run``
         raised.
         """
-        waiting: _Waiting[T, R] = _Waiting(item, deadline_ns, future or Future())
+        waiting: _Waiting[T, R] = _Waiting(item, deadline_ns, Future())
         with self._lock:
             while block and len(self._waiting) >= self._capacity and not self._closed:
                 self._room.wait()

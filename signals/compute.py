@@ -19,6 +19,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from signals.architecture import RunContext
 from signals.catalog import Catalog, MediaConfig
 from signals.declaration import FloatArray, SignalDeclaration
 from signals.device_session import book_batch
@@ -26,7 +27,8 @@ from signals.errors import ImageError
 from signals.image import RgbImage, decode_image, image_signature
 from signals.inference import InferenceEngine, SignalValues, values_of_mixed_batch
 from signals.ledger import Ledger
-from signals.model import ModelManifest
+from signals.model import Model, ModelManifest
+from signals.object_store import ObjectStore
 from signals.preprocess import prepare
 from signals.record import SignalRecord
 
@@ -115,6 +117,37 @@ class LocalCompute:
         self._threads = ThreadPoolExecutor(threads, "fetch") if threads > 1 else None
         self._device = threading.Lock()
 
+    @classmethod
+    def of_worker(
+        cls,
+        context: RunContext,
+        index: int,
+        model: Model,
+        catalog: Catalog,
+        store: ObjectStore,
+        ledger: Ledger,
+        *,
+        pool: str,
+    ) -> LocalCompute:
+        """That of worker ``index`` of a pool: images from ``store``, a device of its own, its share of the
+        cores. Raises what :class:`InferenceEngine` raises."""
+        ordinal = index if context.device == "cpu" else 0  # all workers share the machine's first GPU
+        engine = InferenceEngine(model, device=context.device, threads=1, index=ordinal)
+        max_bytes = max(spec.media.max_bytes for spec in catalog.pipelines.values())
+        return cls(
+            lambda key: store.get(key, max_bytes),
+            engine,
+            catalog,
+            ledger=ledger,
+            pool=pool,
+            threads=host_threads(context.workers),
+        )
+
+    @property
+    def provider(self) -> str:
+        """The ONNX Runtime execution provider in use."""
+        return self._engine.provider
+
     @property
     def device(self) -> str:
         """As the ledger names it."""
@@ -181,9 +214,8 @@ class LocalCompute:
             end_ns = time.time_ns()
         book_batch(self._ledger, self._engine.device, start_ns, end_ns, len(batch), pool=self._pool)
         results: list[ComputeResult] = []
-        for item, values in zip(
-            batch, values_of_mixed_batch(outputs, [item.galaxy for item in batch]), strict=True
-        ):
+        found = values_of_mixed_batch(outputs, [item.galaxy for item in batch])
+        for item, values in zip(batch, found, strict=True):
             times = StageTimes(item.fetch_start_ns, item.fetch_end_ns, item.decode_end_ns, start_ns, end_ns)
             if isinstance(values, ImageError):
                 results.append(_failed("inference", values, image_signature(item.data), times, len(batch)))

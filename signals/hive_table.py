@@ -142,13 +142,14 @@ def _ranges_of_signatures(rows: int) -> Iterator[pc.Expression | None]:
     as many begin with one digit as with another. None: all of it."""
     parts = -(-rows // KEYS_AT_A_TIME)
     bounds = [f"{(1 << 32) * part // parts:08x}" for part in range(1, parts)]
+    if not bounds:
+        yield None
+        return
     signature = ds.field("image_signature")
-    for low, high in pairwise([None, *bounds, None]):
-        above = None if low is None else signature >= low
-        below = None if high is None else signature < high
-        yield (
-            above & below if above is not None and below is not None else (above if below is None else below)
-        )
+    yield signature < bounds[0]
+    for low, high in pairwise(bounds):
+        yield (signature >= low) & (signature < high)
+    yield signature >= bounds[-1]
 
 
 def _distinct_keys(dataset: ds.FileSystemDataset, part: pc.Expression | None) -> int:

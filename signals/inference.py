@@ -86,9 +86,9 @@ class InferenceEngine:
     def warm_up(self, max_batch: int) -> None:
         """Run every batch size that will be used, so that no real image pays for the first of its size."""
         size = self.model.manifest.input_size
-        # On a CPU no size is new to the session's kernels, but for the memory that the largest takes.
-        sizes = (1, max_batch) if self.provider == "CPUExecutionProvider" else range(1, max_batch + 1)
-        for count in sizes:
+        largest = 1 if self._one_by_one else max_batch
+        on_cpu = self.provider == "CPUExecutionProvider"
+        for count in sorted({1, largest}) if on_cpu else range(1, largest + 1):
             self.run(np.zeros((count, size, size, 3), np.uint8))
 
 

@@ -47,8 +47,9 @@ WHERE stage = 'day'
 GROUP BY ALL;
 
 -- One row per key. The online consumer holds its signals from the first announcement on, whichever of its
--- arrivals that was about (online_event_id): a repeat may overtake the first. Which dead letters end a key for which consumer: those of the nightly path and of the
--- dump never concern the online consumer, those of the online path never the batch consumer.
+-- arrivals that was about (online_event_id): a repeat may overtake the first. Which dead letters end a key for
+-- which consumer: those of the nightly path and of the dump never concern the online consumer, those of the
+-- online path never the batch consumer.
 CREATE TEMP TABLE keys AS
 WITH first_arrivals AS (
     SELECT arm, replicate, galaxy, image_signature, day, event_id, scheduled_ns, submitted_ns

@@ -18,10 +18,9 @@ from lambda_pipeline.pinlater import PgmqPinLater
 from lambda_pipeline.publisher import Publisher
 from signals.architecture import RunContext
 from signals.catalog import Catalog
-from signals.compute import LocalCompute, host_threads
+from signals.compute import LocalCompute
 from signals.device_session import DeviceSession
 from signals.errors import ServiceError
-from signals.inference import InferenceEngine
 from signals.ledger import Ledger
 from signals.model import Model
 from signals.object_store import ObjectStore
@@ -32,11 +31,11 @@ WAIT_SECONDS = 0.25
 JOBS_IN_HAND = 2
 
 
-def take_jobs(jobs: BatchJobs, claim_seconds: float, stop: StopSignal) -> None:
+def take_jobs(jobs: BatchJobs, stop: StopSignal) -> None:
     """Do one job after the other until ``stop``; what is in work then is given back."""
     while not stop.is_set():
         try:
-            if taken := jobs.pinlater.dequeue(1, claim_seconds):
+            if taken := jobs.pinlater.dequeue(1, jobs.context.claim_seconds):
                 jobs.do(taken[0], stop)
             else:
                 jobs.pinlater.wait(WAIT_SECONDS)
@@ -50,22 +49,12 @@ def serve(context: RunContext, index: int, stop: StopSignal) -> None:
     with contextlib.ExitStack() as stack:
         ledger = stack.enter_context(Ledger.from_context(context, f"gpu_worker_{index}"))
         model = Model.load(context.model_dir)
-        ordinal = index if context.device == "cpu" else 0  # all workers share the machine's first GPU
-        engine = InferenceEngine(model, device=context.device, threads=1, index=ordinal)
         catalog = Catalog.load(context.catalog_path)
         store = stack.enter_context(contextlib.closing(ObjectStore(context.s3)))
         pinlater = stack.enter_context(
             contextlib.closing(PgmqPinLater(context.postgres_dsn, context.namespace, "nightly"))
         )
-        max_bytes = max(spec.media.max_bytes for spec in catalog.pipelines.values())
-        compute = LocalCompute(
-            lambda key: store.get(key, max_bytes),
-            engine,
-            catalog,
-            ledger=ledger,
-            pool=POOL,
-            threads=host_threads(context.workers),
-        )
+        compute = LocalCompute.of_worker(context, index, model, catalog, store, ledger, pool=POOL)
         stack.enter_context(compute)
         compute.warm_up(context.max_batch)
         hands = [
@@ -79,11 +68,11 @@ def serve(context: RunContext, index: int, stop: StopSignal) -> None:
         # What is loaded now stays: the collector need not look through it again for every few images.
         gc.collect()
         gc.freeze()
-        stack.enter_context(DeviceSession(ledger, path=POOL, pool=POOL, devices=[engine.device]))
+        stack.enter_context(DeviceSession(ledger, path=POOL, pool=POOL, devices=[compute.device]))
         write_ready_file(ready_file(context.arm_dir, index), {"pid": os.getpid()})
-        log(f"warm on {engine.device}, {engine.provider}")
+        log(f"warm on {compute.device}, {compute.provider}")
         with ThreadPoolExecutor(JOBS_IN_HAND, "job") as threads:
-            works = [threads.submit(take_jobs, jobs, context.claim_seconds, stop) for jobs in hands]
+            works = [threads.submit(take_jobs, jobs, stop) for jobs in hands]
             wait(works, return_when=FIRST_COMPLETED)
             stop.set()  # one that ended by itself is broken: the process ends, and is started again
         for work in works:

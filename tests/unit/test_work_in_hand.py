@@ -26,13 +26,13 @@ def arrival(ledger: Ledger, number: int, signature: str) -> Arrival:
     return Arrival.first(event, 1, ledger, "cpu:0")
 
 
-def work(ledger: Ledger, run: Run, arrivals: list[Arrival]) -> list[int]:
+def work(run: Run, arrivals: list[Arrival]) -> list[int]:
     """Bring arrivals to their ends on one thread; the numbers of their events, in the order of their ends."""
 
     async def go() -> list[int]:
         ends: asyncio.Queue[int | BaseException] = asyncio.Queue()
         works: WorkInHand[int] = WorkInHand(
-            *([run], ledger), device="cpu:0", largest_group=4, ended=ends.put_nowait, broken=ends.put_nowait
+            [run], largest_group=4, ended=ends.put_nowait, broken=ends.put_nowait
         )
         for one in arrivals:
             works.take(one, one.event.event_id)
@@ -55,7 +55,7 @@ def work(ledger: Ledger, run: Run, arrivals: list[Arrival]) -> list[int]:
 
 def test_each_arrival_comes_to_one_end(ledger: Ledger) -> None:
     arrivals = [arrival(ledger, number, f"{number:032x}") for number in range(20)]
-    assert work(ledger, lambda _: None, arrivals) == list(range(20))
+    assert work(lambda _: None, arrivals) == list(range(20))
 
 
 def test_a_second_arrival_of_an_image_waits_for_the_first(ledger: Ledger) -> None:
@@ -66,7 +66,7 @@ def test_a_second_arrival_of_an_image_waits_for_the_first(ledger: Ledger) -> Non
 
     same = [arrival(ledger, number, "a" * 32) for number in range(3)]
     others = [arrival(ledger, 10 + number, f"{number:032x}") for number in range(8)]
-    ends = work(ledger, run, [*same, *others])
+    ends = work(run, [*same, *others])
     assert all(len(set(group)) == len(group) for group in groups)
     assert [number for number in ends if number < 10] == [0, 1, 2]
     assert sum(map(len, groups)) == 11
@@ -80,7 +80,7 @@ def test_a_failed_attempt_is_followed_by_the_next_and_holds_its_image(ledger: Le
             attempts.append((one.event.event_id, one.number))
             one.retry_seconds = 0.01 if one.event.event_id == 0 and one.number < 3 else None
 
-    ends = work(ledger, fails_twice, [arrival(ledger, number, "a" * 32) for number in range(2)])
+    ends = work(fails_twice, [arrival(ledger, number, "a" * 32) for number in range(2)])
     assert ends == [0, 1]
     assert attempts == [(0, 1), (0, 2), (0, 3), (1, 1)]
 
@@ -90,4 +90,4 @@ def test_a_run_that_raises_is_told(ledger: Ledger) -> None:
         raise RuntimeError("a bug")
 
     with pytest.raises(RuntimeError, match="a bug"):
-        work(ledger, breaks, [arrival(ledger, 0, "a" * 32)])
+        work(breaks, [arrival(ledger, 0, "a" * 32)])
