@@ -7,10 +7,10 @@ from pathlib import Path
 
 import click
 import orjson
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.text import Text
 
-from bench.commands.results_console import results_console
+from bench.commands.results_console import results_console, stderr_lines
 from bench.config import HarnessConfig
 from bench.figures_table import figures_table
 from bench.images import load_dataset
@@ -47,11 +47,7 @@ def limit(images: str, config_path: Path | None, windows: int, window_seconds: f
     It is tried in several layouts of processes and threads; the fastest is measured, in interleaved windows
     of which the median is shown. The last line is the limit L that throughputs are compared with.
     """
-    stderr = Console(stderr=True)
-
-    def note(text: str) -> None:
-        stderr.print(text, highlight=False, markup=False)
-
+    note = stderr_lines()
     config = HarnessConfig.load(config_path)
     model_dir = prepare(config, note).model_dir
     dataset = load_dataset(images, note)

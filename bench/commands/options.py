@@ -2,29 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 import click
 
 from bench.run_folder import RUNS
+from signals.errors import ConfigurationError
 
 
 class Names(click.ParamType):
-    """``lambda,kappa``: a tuple of names, in order."""
+    """``lambda,kappa``: a tuple of names, in order; where ``known`` is given, one of them at least and no
+    others."""
 
     name = "names"
+
+    def __init__(self, known: Collection[str] = ()) -> None:
+        self._known = known
 
     def convert(
         self,
         value: Any,
-        param: click.Parameter | None,  # noqa: ARG002
+        param: click.Parameter | None,
         ctx: click.Context | None,  # noqa: ARG002
     ) -> tuple[str, ...]:
-        """The names, without empty ones."""
+        """The names, without empty ones. Raises ConfigurationError for one that is not known."""
         if isinstance(value, tuple):
             return value
-        return tuple(name.strip() for name in str(value).split(",") if name.strip())
+        names = tuple(name.strip() for name in str(value).split(",") if name.strip())
+        if self._known and (not names or set(names) - set(self._known)):
+            option = param.opts[0] if param is not None else "names"
+            problem = ", ".join(sorted(set(names) - set(self._known))) or "''"
+            raise ConfigurationError(f"{option}: unknown {problem}; known are {', '.join(self._known)}")
+        return names
 
 
 config_option = click.option(

@@ -9,10 +9,11 @@ from pathlib import Path
 import click
 import orjson
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
+from bench.commands.options import Names
 from bench.commands.results_console import results_console, stderr_lines
+from bench.commands.throughput_tables import targets_table
 from bench.config import HarnessConfig
 from bench.figures_table import figures_table
 from bench.images import load_dataset
@@ -29,7 +30,6 @@ from bench.peers.task import PEERS, Programs
 from bench.setup import prepare
 from bench.throughput.spread import Spread
 from bench.throughput.stand import Progress, Stand, stand
-from bench.throughput.targets import Target
 from signals.errors import ConfigurationError, LkbenchError
 
 SYSTEMS = (NIGHTLY, "daft", "mapinarrow", STREAM, "bytewax", "faust")
@@ -38,7 +38,13 @@ SYSTEMS = (NIGHTLY, "daft", "mapinarrow", STREAM, "bytewax", "faust")
 @click.command()
 @click.option("--count", type=click.IntRange(200), default=2000, show_default=True, help="Images per drain.")
 @click.option("--rounds", type=click.IntRange(1), default=3, show_default=True, help="Of all systems.")
-@click.option("--systems", default=",".join(SYSTEMS), show_default=True, help="What is measured, in order.")
+@click.option(
+    "--systems",
+    type=Names(SYSTEMS),
+    default=",".join(SYSTEMS),
+    show_default=True,
+    help="What is measured, in order.",
+)
 @click.option(
     "--environments",
     type=click.Path(path_type=Path),
@@ -64,12 +70,9 @@ def peers(
     was measured so far is shown and written.
     """
     note = stderr_lines()
-    chosen = [name.strip() for name in systems.split(",")]
-    if unknown := sorted(set(chosen) - set(SYSTEMS)):
-        raise ConfigurationError(f"--systems: unknown {', '.join(unknown)}; known are {', '.join(SYSTEMS)}")
     where = Programs(programs, environments)
     for peer in PEERS:
-        if peer.name in chosen:
+        if peer.name in systems:
             where.command(peer)
     config = HarnessConfig()
     model_dir = prepare(config, note).model_dir
@@ -79,8 +82,7 @@ def peers(
         raise ConfigurationError(f"--count {count}: the data set has {len(dataset.images)} images")
     dataset = dataclasses.replace(dataset, images=dataset.images[:needed])
     found: list[SystemFigures] = []
-    inference = config.inference
-    layout = usual_layout(inference.device, inference.workers, inference.max_batch)
+    layout = usual_layout(config.inference)
     try:
         with (
             stand(config, dataset, note) as servers,
@@ -88,7 +90,7 @@ def peers(
         ):
             reference = Reference(servers, model_dir, count)
             runner = PeerRunner(servers, model_dir, Windows(loop), where, reference)
-            _measure(runner, chosen, count, rounds, found, note)
+            _measure(runner, systems, count, rounds, found, note)
     finally:
         if json_path is not None:
             json_path.write_bytes(orjson.dumps(as_plain(found), option=orjson.OPT_INDENT_2))
@@ -166,16 +168,7 @@ def tables(found: Sequence[SystemFigures]) -> RenderableType:
         "of ours, the arm's package and the shared core. Smallest cosine of a peer's embeddings to ours: "
         f"{_shown(cosine, '{:.6f}')}."
     )
-    return Group(table, Text(), _targets(peer_targets(found)), Text(notes, style="dim"))
-
-
-def _targets(found: Sequence[Target]) -> Table:
-    table = figures_table("target", "limit", "measured", "unit", "met")
-    for target in found:
-        met = {True: "yes", False: "NO", None: "-"}[target.met]
-        limit = f"{target.comparison} {target.limit:.3g}"
-        table.add_row(target.name, limit, _shown(target.measured, "{:.3g}"), target.unit, met)
-    return table
+    return Group(table, Text(), targets_table(peer_targets(found)), Text(notes, style="dim"))
 
 
 def _spread(

@@ -9,9 +9,11 @@ from pathlib import Path
 
 import click
 import orjson
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.text import Text
 
+from bench.commands.options import Names
+from bench.commands.results_console import results_console, stderr_lines
 from bench.config import HarnessConfig
 from bench.figures_table import figures_table
 from bench.scale.measure import CHUNKS, AtScale, dump, send
@@ -35,22 +37,22 @@ NIGHT_LIMIT = 0.50  # of memory, where the rows are three times as many
     help="In the store that Kappa dumps; about 2.6 KB each.",
 )
 @click.option(
-    "--arms", default="lambda,kappa", show_default=True, help="Which of them get the images; '': none."
+    "--arms",
+    type=Names(),
+    default="lambda,kappa",
+    show_default=True,
+    help="Which of them get the images; '': none.",
 )
 @click.option("--nights/--no-nights", default=True, show_default=True, help="End the days of the images.")
 @click.option("--json", "json_path", type=click.Path(path_type=Path), help="Also write a JSON file.")
-def scale(images: int, signals: int, arms: str, nights: bool, json_path: Path | None) -> None:
+def scale(images: int, signals: int, arms: tuple[str, ...], nights: bool, json_path: Path | None) -> None:
     """Send very many small images through each arm with the near-free model; dump a large store.
 
     Cost per image and memory of the last fifth are compared with those of the first; a night of three times
     the keys with a smaller one. Takes about a quarter of an hour with the numbers it begins with, on two
     cores. When interrupted, what was measured so far is shown and written.
     """
-    stderr = Console(stderr=True)
-
-    def note(text: str) -> None:
-        stderr.print(text, highlight=False, markup=False)
-
+    note = stderr_lines()
     config = HarnessConfig()
     prepare(config, note)
     model_dir = build_near_free_model()
@@ -58,7 +60,7 @@ def scale(images: int, signals: int, arms: str, nights: bool, json_path: Path | 
     with tempfile.TemporaryDirectory(prefix="lkbench-scale-") as folder:
         try:
             with stand(config, small_images(Path(folder)), note) as servers:
-                for arm in [name.strip() for name in arms.split(",") if name.strip()]:
+                for arm in arms:
                     found.append(AtScale(arm))
                     send(servers, found[-1], arm, model_dir, images, nights=nights, progress=note)
                 if signals:
@@ -67,7 +69,7 @@ def scale(images: int, signals: int, arms: str, nights: bool, json_path: Path | 
         finally:
             if json_path is not None:
                 json_path.write_bytes(orjson.dumps(as_plain(found), option=orjson.OPT_INDENT_2))
-            Console().print(tables(found))
+            results_console().print(tables(found))
 
 
 def targets(found: Sequence[AtScale]) -> list[Target]:
@@ -109,8 +111,7 @@ def tables(found: Sequence[AtScale]) -> RenderableType:
     held = figures_table("target", "limit", "measured", "met")
     for target in targets(found):
         measured = "-" if target.measured is None else f"{target.measured:+.1%}"
-        met = {True: "yes", False: "NO", None: "-"}[target.met]
-        held.add_row(target.name, f"{target.comparison} {target.limit:+.0%}", measured, met)
+        held.add_row(target.name, f"{target.comparison} {target.limit:+.0%}", measured, target.verdict)
     notes = (
         f"{DISTINCT} distinct objects of {SIDE_PX} px in turn, every arrival a key of its own; near-free "
         "model. Memory: without driver, broker, object store, PostgreSQL. keys: images, of a dump signals."

@@ -8,11 +8,13 @@ from pathlib import Path
 
 import click
 import orjson
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from bench.commands.results_console import results_console
+from bench.commands.options import Names
+from bench.commands.results_console import results_console, stderr_lines
+from bench.commands.throughput_tables import targets_table
 from bench.config import HarnessConfig
 from bench.figures_table import figures_table
 from bench.images import load_dataset
@@ -20,7 +22,6 @@ from bench.scale.layout import SCALED_OUT, SINGLE
 from bench.scale.scale_out import ARMS, LayoutDrain, Plan, ScaleOut, measure_scale_out
 from bench.setup import DEFAULT_DATASET, prepare
 from bench.throughput.drains import NIGHTLY
-from signals.errors import ConfigurationError
 from signals.near_free import build_near_free_model
 
 DISTINCT = 400  # objects, which repeat; every arrival is a key of its own
@@ -39,7 +40,7 @@ SHOWN_CORE_MS = 0.05  # what a process needs at least to be named
 @click.option(
     "--rounds", type=click.IntRange(1), default=3, show_default=True, help="Of each path and layout."
 )
-@click.option("--arms", default=",".join(ARMS), show_default=True, help="Which of them.")
+@click.option("--arms", type=Names(ARMS), default=",".join(ARMS), show_default=True, help="Which of them.")
 @click.option(
     "--model",
     type=click.Choice(["configured", "near-free"]),
@@ -48,7 +49,9 @@ SHOWN_CORE_MS = 0.05  # what a process needs at least to be named
     help="The near-free model leaves little but the plumbing.",
 )
 @click.option("--json", "json_path", type=click.Path(path_type=Path), help="Also write a JSON file.")
-def scale_out(count: int, warm_up: int, rounds: int, arms: str, model: str, json_path: Path | None) -> None:
+def scale_out(
+    count: int, warm_up: int, rounds: int, arms: tuple[str, ...], model: str, json_path: Path | None
+) -> None:
     """Drain the same backlogs through one of everything and through the layout of a cluster.
 
     Both layouts are up all the time, and each path is drained through them by turns: three brokers, a Spark
@@ -56,14 +59,7 @@ def scale_out(count: int, warm_up: int, rounds: int, arms: str, model: str, json
     Throughput per core is images by CPU second of all processes of a layout. Leave the machine alone
     meanwhile. When interrupted, what was measured so far is shown and written.
     """
-    stderr = Console(stderr=True)
-
-    def note(text: str) -> None:
-        stderr.print(text, highlight=False, markup=False, soft_wrap=True)
-
-    chosen = tuple(name.strip() for name in arms.split(","))
-    if unknown := sorted(set(chosen) - set(ARMS)):
-        raise ConfigurationError(f"--arms: unknown {', '.join(unknown)}; known are {', '.join(ARMS)}")
+    note = stderr_lines()
     config = HarnessConfig()
     model_dir = prepare(config, note).model_dir
     if model == "near-free":
@@ -73,7 +69,7 @@ def scale_out(count: int, warm_up: int, rounds: int, arms: str, model: str, json
     found = ScaleOut()
     try:
         measure_scale_out(
-            *(config, dataset, model_dir, Plan(count, warm_up, rounds, chosen), found),
+            *(config, dataset, model_dir, Plan(count, warm_up, rounds, arms), found),
             measured=lambda drain: note(drain_line(drain)),
             progress=note,
         )
@@ -113,7 +109,7 @@ def tables(found: ScaleOut) -> RenderableType:
     parts: list[RenderableType] = [_drains(found.drains), Text()]
     if nights := [drain for drain in found.drains if drain.path == NIGHTLY]:
         parts += [_spark_steps(nights), Text()]
-    parts += [_idle(found), Text(), _targets(found)]
+    parts += [_idle(found), Text(), targets_table(found.targets())]
     notes = "per core: images by CPU second of all processes of the layout; the other layout is up and idle"
     return Group(*parts, Text(notes, style="dim"))
 
@@ -151,13 +147,4 @@ def _idle(found: ScaleOut) -> Table:
     table = figures_table("idle, core-ms per second", SINGLE, SCALED_OUT)
     for arm, by_layout in found.idle_core_ms.items():
         table.add_row(arm, *(f"{by_layout[name]:.0f}" for name in (SINGLE, SCALED_OUT) if name in by_layout))
-    return table
-
-
-def _targets(found: ScaleOut) -> Table:
-    table = figures_table("target", "limit", "measured", "unit", "met")
-    for target in found.targets():
-        measured = "not measured" if target.measured is None else f"{target.measured:.3f}"
-        met = {True: "yes", False: "NO", None: "-"}[target.met]
-        table.add_row(target.name, f"{target.comparison} {target.limit:g}", measured, target.unit, met)
     return table

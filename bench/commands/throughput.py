@@ -8,12 +8,13 @@ from pathlib import Path
 
 import click
 
+from bench.commands.options import Names
 from bench.commands.results_console import results_console, stderr_lines
 from bench.commands.throughput_tables import drain_line, tables
 from bench.config import HarnessConfig
 from bench.images import load_dataset
 from bench.limit.loop import BareLoop
-from bench.limit.measure import find_layout, usual_layout, usual_near_free_layout
+from bench.limit.measure import find_layout, usual_layout
 from bench.limit.worker import Layout, Work
 from bench.setup import DEFAULT_DATASET, prepare
 from bench.throughput.conversions import ROWS, measure_conversions
@@ -47,7 +48,9 @@ NEAR_FREE_NIGHT_EVERY = 2  # rounds; four fifths of such a night are Spark's sta
 @click.option(
     "--rounds", type=click.IntRange(1), default=ROUNDS, show_default=True, help="Drains of each path."
 )
-@click.option("--paths", default=",".join(PATHS), show_default=True, help="What is drained.")
+@click.option(
+    "--paths", type=Names(PATHS), default=",".join(PATHS), show_default=True, help="What is drained."
+)
 @click.option(
     "--model",
     type=click.Choice(["both", "configured", "near-free"]),
@@ -83,7 +86,7 @@ def throughput(
     count: int,
     warm_up: int,
     rounds: int,
-    paths: str,
+    paths: tuple[str, ...],
     model: str,
     latency: bool,
     arrivals: int,
@@ -101,19 +104,14 @@ def throughput(
     prints what it has measured so far.
     """
     note = stderr_lines()
-    chosen = tuple(name.strip() for name in paths.split(","))
-    if unknown := sorted(set(chosen) - set(PATHS)):
-        raise ConfigurationError(f"--paths: unknown {', '.join(unknown)}; known are {', '.join(PATHS)}")
     if json_file is not None and not json_file.absolute().parent.is_dir():
         raise ConfigurationError(f"--json {json_file}: there is no such folder")
-    plan = Plan(count, warm_up, rounds, chosen, arrivals if latency else 0)
+    plan = Plan(count, warm_up, rounds, paths, arrivals if latency else 0)
     config = HarnessConfig.load(config_path)
     configured = prepare(config, note).model_dir
     dataset = load_dataset(images, note)
     dataset = dataclasses.replace(dataset, images=dataset.images[:count])
-    inference = config.inference
-    usual = (inference.device, inference.workers, inference.max_batch)
-    found = Findings(usual_layout(*usual), usual_near_free_layout(*usual))
+    found = Findings(usual_layout(config.inference), usual_layout(config.inference, ahead=False))
 
     def keep() -> None:
         if json_file is not None:

@@ -35,7 +35,7 @@ def tables(found: Findings) -> RenderableType:
         parts += [Text("not complete: this is what was measured before it ended", style="bold"), Text()]
     return Group(
         *parts,
-        _targets(found.targets()),
+        targets_table(found.targets()),
         Text(NOTES.format(layout=found.layout, near_free=found.near_free_layout), style="dim"),
     )
 
@@ -94,10 +94,12 @@ def _shown(values: Iterable[float], digits: int) -> str:
     return "-" if spread is None else spread.shown(digits)
 
 
-def _targets(found: Sequence[Target]) -> Table:
+def targets_table(found: Sequence[Target]) -> Table:
+    """What was measured, beside what it is held to."""
     table = figures_table("target", "limit", "measured", "unit", "met")
     for target in found:
-        measured = "not measured" if target.measured is None else f"{target.measured:,.3g}"
-        met = {True: "yes", False: "NO", None: "-"}[target.met]
-        table.add_row(target.name, f"{target.comparison} {target.limit:,g}", measured, target.unit, met)
+        measured = "not measured" if target.measured is None else f"{target.measured:#,.3g}"
+        table.add_row(
+            target.name, f"{target.comparison} {target.limit:,g}", measured, target.unit, target.verdict
+        )
     return table

@@ -7,6 +7,7 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from bench.config import InferenceConfig
 from bench.limit.loop import BareLoop, Window
 from bench.limit.worker import Layout, Material, Work
 
@@ -58,20 +59,18 @@ def median(windows: Sequence[Window]) -> Measured:
     )
 
 
-def usual_layout(device: str, workers: int, max_batch: int) -> Layout:
+def usual_layout(inference: InferenceConfig, *, ahead: bool = True) -> Layout:
     """That of the bare loop where none was searched: the fastest of ``layouts`` on the machines it was tried
-    on. A slower one would flatter what is compared with it."""
+    on. A slower one would flatter what is compared with it.
+
+    ``ahead``: there is something to prepare images ahead for, a model that takes its time and a store to wait
+    for. A GPU has it always; on a CPU, hand-overs between threads cost more than they gain without it.
+    """
+    if inference.device == "cuda":
+        return Layout(inference.workers, 1, 2, inference.max_batch)
     # A CPU gains nothing from a batch: it computes as many operations, and the activations of eight images
     # no longer fit the caches that those of one fit.
-    return Layout(workers, 1, 2, max_batch if device == "cuda" else 1)
-
-
-def usual_near_free_layout(device: str, workers: int, max_batch: int) -> Layout:
-    """The same with a model that takes next to no time."""
-    if device == "cuda":
-        return usual_layout(device, workers, max_batch)
-    # There is nothing to fetch ahead for, and a hand-over between threads costs more than the model.
-    return Layout(workers, 1, 0, 1)
+    return Layout(inference.workers, 1, 2 if ahead else 0, 1)
 
 
 def layouts(device: str, cores: int) -> list[Layout]:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 
-from bench.scale.small_images import arrival, signature
-from bench.throughput.stand import Stand, StartedArm
+from bench.throughput.stand import Stand, StartedArm, arrival_signature
 from signals.declaration import for_galaxy
 from signals.errors import PipelineError
 from signals.gss import GssClient
@@ -20,7 +19,7 @@ def drain(stand: Stand, started: StartedArm, numbers: Iterable[int], day: int) -
     """Submit arrivals ``numbers`` at once and return when the arm has worked them off. Raises an error of the
     tree."""
     for number in numbers:
-        started.arm.submit(arrival(stand, number, day, time.time_ns()))
+        started.arm.submit(stand.event(number, time.time_ns(), day))
     started.arm.drain(DRAIN_SECONDS)
 
 
@@ -29,7 +28,7 @@ def check_stored(stand: Stand, started: StartedArm, numbers: range) -> None:
     quickly. Raises PipelineError."""
     sample = numbers[:: max(1, len(numbers) // CHECKED)]
     keys = [
-        record_key(stand.galaxy, signal.name, signal.version, signature(number))
+        record_key(stand.galaxy, signal.name, signal.version, arrival_signature(number))
         for number in sample
         for signal in for_galaxy(stand.galaxy)
     ]

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.scale.small_images import signature
-from bench.throughput.stand import Progress, Stand, StartedArm
+from bench.throughput.stand import Progress, Stand, StartedArm, arrival_signature
 from signals.catalog import Catalog
 from signals.compute import load_image, records_of
 from signals.encodings import encode_thrift
@@ -40,7 +39,7 @@ def fill(
         for number in range(images):
             records = records_of(
                 values[number % len(values)],
-                image_signature=signature(number),
+                image_signature=arrival_signature(number),
                 galaxy=stand.galaxy,
                 pipeline=stand.pipeline,
                 day=int(number >= first_day),

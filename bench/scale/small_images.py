@@ -8,9 +8,6 @@ import numpy as np
 from PIL import Image
 
 from bench.images import Dataset, load_dataset
-from bench.throughput.stand import Stand
-from signals.architecture import MediaEvent
-from signals.image import image_signature
 
 DISTINCT = 400
 SIDE_PX = 64
@@ -24,21 +21,3 @@ def small_images(folder: Path) -> Dataset:
         coarse = Image.fromarray(random.integers(0, 256, (4, 4, 3), dtype=np.uint8))
         coarse.resize((SIDE_PX, SIDE_PX), Image.Resampling.BICUBIC).save(folder / f"{number:03d}.jpg")
     return load_dataset(str(folder))
-
-
-def signature(number: int) -> str:
-    """Of arrival ``number``: each is a key of its own, though objects repeat."""
-    return image_signature(b"%d" % number)
-
-
-def arrival(stand: Stand, number: int, day: int, now_ns: int) -> MediaEvent:
-    """Arrival ``number``, with one of the objects in turn."""
-    return MediaEvent(
-        event_id=number,
-        image_signature=signature(number),
-        pipeline=stand.pipeline,
-        galaxy=stand.galaxy,
-        day=day,
-        scheduled_ns=now_ns,
-        object_key=stand.keys[number % len(stand.keys)],
-    )

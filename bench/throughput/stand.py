@@ -30,6 +30,11 @@ Progress = Callable[[str], None]
 DAY_SECONDS = 3600.0
 
 
+def arrival_signature(number: int) -> str:
+    """Of arrival ``number``: each is a key of its own, though objects repeat."""
+    return image_signature(b"%d" % number)
+
+
 @dataclass(frozen=True, slots=True)
 class StartedArm:
     """An arm that takes arrivals, and its context."""
@@ -65,7 +70,7 @@ class Stand:
         """Arrival ``number``: a key of its own, with one of the staged objects in turn."""
         return MediaEvent(
             event_id=number,
-            image_signature=image_signature(b"%d" % number),
+            image_signature=arrival_signature(number),
             pipeline=self.pipeline,
             galaxy=self.galaxy,
             day=day,

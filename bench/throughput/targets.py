@@ -32,6 +32,11 @@ class Target:
             return None
         return self.measured >= self.limit if self.comparison == ">=" else self.measured <= self.limit
 
+    @property
+    def verdict(self) -> str:
+        """For a table."""
+        return {True: "yes", False: "NO", None: "-"}[self.met]
+
 
 def targets(
     drains: Sequence[Drain],

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from bench.config import InferenceConfig
 from bench.limit.loop import BareLoop, Window
-from bench.limit.measure import layouts, median, usual_layout, usual_near_free_layout
+from bench.limit.measure import layouts, median, usual_layout
 from bench.limit.windows import Windows
 from bench.limit.worker import Layout, Material, Work
 from signals.errors import LkbenchError
@@ -70,7 +71,8 @@ def test_every_layout_uses_every_core() -> None:
 
 
 def test_the_usual_layout_batches_on_a_gpu_only() -> None:
-    assert usual_layout("cpu", 2, 8) in layouts("cpu", 2)
-    assert usual_near_free_layout("cpu", 2, 8) in layouts("cpu", 2)
-    assert usual_layout("cpu", 2, 8).batch == 1
-    assert usual_layout("cuda", 1, 32).batch == 32
+    on_cpu = InferenceConfig(device="cpu", workers=2, max_batch=8)
+    assert usual_layout(on_cpu) in layouts("cpu", 2)
+    assert usual_layout(on_cpu, ahead=False) in layouts("cpu", 2)
+    assert usual_layout(on_cpu).batch == usual_layout(on_cpu, ahead=False).batch == 1
+    assert usual_layout(InferenceConfig(device="cuda", workers=1, max_batch=32)).batch == 32

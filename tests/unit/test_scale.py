@@ -14,8 +14,9 @@ from bench.commands.scale_out import tables as scale_out_tables
 from bench.scale.layout import SCALED_OUT, SINGLE, Used
 from bench.scale.measure import CHUNKS, AtScale, Chunk, Night
 from bench.scale.scale_out import LayoutDrain, ScaleOut
-from bench.scale.small_images import DISTINCT, signature, small_images
+from bench.scale.small_images import DISTINCT, small_images
 from bench.throughput.drains import NIGHTLY, ONLINE, STREAM
+from bench.throughput.stand import arrival_signature
 
 
 def chunk(core_ms: float, mib: int) -> Chunk:
@@ -87,4 +88,4 @@ def test_what_a_layout_cost_is_shown_by_process() -> None:
 
 def test_small_images_are_few_and_keys_are_many(tmp_path: Path) -> None:
     assert len(small_images(tmp_path).images) == DISTINCT
-    assert len({signature(number) for number in range(5000)}) == 5000
+    assert len({arrival_signature(number) for number in range(5000)}) == 5000
