@@ -14,9 +14,9 @@ from pathlib import Path
 from bench.config import HarnessConfig
 from bench.images import Dataset, DatasetImage
 from bench.limit.loop import BareLoop
-from bench.limit.measure import median
+from bench.limit.measure import median, usual_layout
 from bench.limit.staged import material, most_generous
-from bench.limit.worker import Layout, Work
+from bench.limit.worker import Work
 from signals.catalog import Catalog, MediaConfig
 from signals.errors import ConfigurationError, ImageError
 from signals.image import decode_image
@@ -54,16 +54,14 @@ def measure_capacity(
 ) -> Capacity:
     """Decode, preprocess and infer images of ``dataset`` for ``windows`` windows, after one more to warm up.
 
-    In as many processes as a pool of ``config`` has devices, with one inference thread each and batches of
-    the configured size. The images are a sample spread evenly over the data set, less those that can't be
-    decoded; their bytes are in memory. Raises ConfigurationError when no image of the sample can be decoded
-    or the model can't be used, MissingRequirement for a device that is not there, ServiceError when a
-    process dies.
+    In as many processes as a pool of ``config`` has devices, with one inference thread each: image by image
+    on a CPU, as the pools do, in batches of the configured size on a GPU. The images are a sample spread
+    evenly over the data set, less those that can't be decoded; their bytes are in memory. Raises
+    ConfigurationError when no image of the sample can be decoded or the model can't be used,
+    MissingRequirement for a device that is not there, ServiceError when a process dies.
     """
     inference = config.inference
-    # On the CPU, decoding ahead would only take turns with inference.
-    decode_threads = 0 if inference.device == "cpu" else 2
-    layout = Layout(inference.workers, 1, decode_threads, inference.max_batch)
+    layout = usual_layout(inference, ahead=False)  # bytes in memory: there is no store to wait for
     with BareLoop(material(config, _sample(config, dataset), model_dir), layout) as loop:
         taken = [loop.window(Work.MEMORY, window_seconds) for _ in range(1 + windows)]
     measured = median(taken[1:])
