@@ -7,7 +7,6 @@ model. Several workers share the media topic's partitions. Listens on no port.
 from __future__ import annotations
 
 import contextlib
-import gc
 import logging
 import os
 import sys
@@ -30,7 +29,7 @@ from signals.gss import GssClient
 from signals.ledger import Ledger
 from signals.model import Model
 from signals.object_store import ObjectStore
-from signals.process import write_ready_file
+from signals.process import keep_what_is_loaded, write_ready_file
 
 # A thread that holds Python's lock is asked for it after this long. Events pass through several threads on
 # their way, and with the default (5 ms) each may wait that long for one that is decoding.
@@ -72,9 +71,7 @@ def run_worker(context: RunContext, worker: int) -> None:
             data_dir=context.arm_dir / f"faust_{worker}",
             on_assigned=on_assigned,
         )
-        # What is loaded now stays: the collector need not look through it again for every few messages.
-        gc.collect()
-        gc.freeze()
+        keep_what_is_loaded()
         with DeviceSession(ledger, path=PATH, pool=POOL, devices=[compute.device]):
             deploy(plan, stream_engine)
 

@@ -1,11 +1,10 @@
 """The S3 object store: images are read from it, nightly outputs are written to it.
 
-A GET is made for every image, and goes through :mod:`signals.object_reader`; everything else is rare.
+Images are read, and outputs of jobs written, through :mod:`signals.object_transfer`; all else is rare.
 """
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
@@ -17,9 +16,9 @@ from minio.deleteobjects import DeleteObject
 from minio.error import MinioException
 
 from signals.architecture import S3Endpoint
-from signals.counters import COUNTERS, S3_GET, S3_LIST, S3_OTHER, S3_PUT, S3_WRITTEN, Resource
+from signals.counters import COUNTERS, S3_GET, S3_LIST, S3_OTHER, S3_PUT, Resource
 from signals.errors import ConfigurationError, ServiceError
-from signals.object_reader import ObjectReader
+from signals.object_transfer import ObjectTransfer
 
 CONNECT_TIMEOUT_SECONDS = 5.0
 READ_TIMEOUT_SECONDS = 30.0
@@ -63,7 +62,7 @@ class ObjectStore:
             maxsize=CONNECTIONS,
             retries=urllib3.Retry(total=retries, backoff_factor=0.1, status_forcelist=(500, 502, 503, 504)),
         )
-        self._reader = ObjectReader(
+        self._transfer = ObjectTransfer(
             endpoint,
             connect_timeout_seconds=CONNECT_TIMEOUT_SECONDS,
             read_timeout_seconds=read_timeout_seconds,
@@ -87,12 +86,15 @@ class ObjectStore:
         Raises ImageError ``missing_object`` or ``too_many_bytes`` (nothing beyond the cap is read), and
         ServiceError where the store can't be reached or refuses.
         """
-        return self._reader.get(key, max_bytes)
+        return self._transfer.get(key, max_bytes)
+
+    def get_head(self, key: str, size: int) -> bytes:
+        """The object's first ``size`` bytes, or all of a shorter one. Raises as :meth:`get` does."""
+        return self._transfer.get_head(key, size)
 
     def put(self, key: str, data: bytes) -> None:
         """Write one object, replacing it if it exists. Raises ServiceError."""
-        self._call(lambda: self._client.put_object(self._endpoint.bucket, key, io.BytesIO(data), len(data)))
-        COUNTERS.add(S3_WRITTEN, len(data))
+        self._transfer.put(key, data)
 
     def put_many(self, items: Iterable[tuple[str, bytes]], threads: int = 8) -> int:
         """Write many objects concurrently. Returns their number; raises ServiceError at the first failure."""

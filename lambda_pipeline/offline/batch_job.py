@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lambda_pipeline.child import log
-from lambda_pipeline.offline import step5_protobuf
+from lambda_pipeline.offline.job_output import Tally, encode_output, output_key
 from lambda_pipeline.pinlater import Job, PinLater
 from lambda_pipeline.publisher import Publisher
 from lambda_pipeline.trail import Trail
@@ -41,28 +41,33 @@ class BatchJobs:
     pinlater: PinLater
     publisher: Publisher
     ledger: Ledger
+    stop: StopSignal
 
-    def do(self, job: Job, stop: StopSignal) -> None:
-        """Compute, write, announce and ack a job that was just claimed; give it back where ``stop`` is set
-        before it is computed. Never raises for one job's sake."""
+    def run(self, jobs: Sequence[Job]) -> None:
+        """Compute, write, announce and ack jobs that were just claimed; one that is not computed yet when
+        ``stop`` is set is given back. Never raises for a job's sake."""
+        for job in jobs:
+            self._run(job)
+
+    def _run(self, job: Job) -> None:
         try:
             if job.attempt > self.context.max_attempts:
                 # Every attempt so far ended without a word: one of the images may be what kills the workers.
                 self._give_up(job, "its workers disappeared")
-            elif (results := self._computed(job, stop)) is not None:
+            elif (results := self._computed(job)) is not None:
                 self._deliver(job, results)
             else:
                 self.pinlater.fail(job, 0.0)
         except Exception as error:  # infrastructure, or an unforeseen fault: both may pass
             self._give_back(job, f"{type(error).__name__}: {error}")
 
-    def _computed(self, job: Job, stop: StopSignal) -> list[ComputeResult] | None:
+    def _computed(self, job: Job) -> list[ComputeResult] | None:
         """In batches of the device's; None when ``stop`` was set meanwhile."""
         images = [ImageRef(i["object_key"], i["pipeline"], i["galaxy"]) for i in job.payload["images"]]
         claimed_at = time.monotonic()
         results: list[ComputeResult] = []
         for start in range(0, len(images), self.context.max_batch):
-            if stop.is_set():
+            if self.stop.is_set():
                 return None
             if time.monotonic() - claimed_at > self.context.claim_seconds / CHECKPOINTS_PER_CLAIM:
                 claimed_at = time.monotonic()
@@ -85,20 +90,17 @@ class BatchJobs:
                 records += self._records(job, image, result)
             else:
                 letters.append(self._letter(job, image, result.failure, result.input_hash))
-        encoded = step5_protobuf.encode_output(records)
+        encoded = encode_output(records, Tally(len(images) - len(letters), len(letters)))
         encode_end_ns = time.time_ns()
-        self._write(job, encoded, letters)
+        self._write(job, encoded)
         write_end_ns = time.time_ns()
         self.publisher.dead_letters(letters)
         for image, result in zip(images, results, strict=True):
             self._record_stages(job, image, result, encode_start_ns, encode_end_ns, write_end_ns)
         self.pinlater.ack([job])
 
-    def _write(self, job: Job, encoded: bytes, letters: Sequence[DeadLetter]) -> None:
-        prefix, images = job.payload["object_prefix"], job.payload["images"]
-        self.store.put(step5_protobuf.output_key(prefix, images), encoded)
-        tally = step5_protobuf.encode_tally(len(images) - len(letters), letters)
-        self.store.put(step5_protobuf.tally_key(prefix, images), tally)
+    def _write(self, job: Job, output: bytes) -> None:
+        self.store.put(output_key(job.payload["object_prefix"], job.payload["images"]), output)
 
     def _records(self, job: Job, image: Image, result: ComputeResult) -> list[SignalRecord]:
         return records_of(
@@ -142,7 +144,7 @@ class BatchJobs:
         images: list[Image] = job.payload["images"]
         failure = ComputeFailure("fetch", ATTEMPTS_EXHAUSTED, text)
         letters = [self._letter(job, image, failure, "") for image in images]
-        self._write(job, b"", letters)
+        self._write(job, encode_output([], Tally(0, len(letters))))
         self.publisher.dead_letters(letters)
         now_ns = time.time_ns()
         for image in images:

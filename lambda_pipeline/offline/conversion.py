@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from lambda_pipeline.offline import step5_protobuf
+from lambda_pipeline.offline.job_output import Tally, encode_output
 from lambda_pipeline.offline.step6_thrift import thrift_rows
 from lambda_pipeline.offline.step7_hive import to_rows
 from signals.record import SignalRecord
@@ -20,5 +20,7 @@ def prepare(folder: Path, records: Sequence[SignalRecord]) -> Callable[[], Itera
     paths = []
     for start in range(0, len(records), RECORDS_PER_OUTPUT):
         paths.append(folder / f"{start}.pb")
-        paths[-1].write_bytes(step5_protobuf.encode_output(records[start : start + RECORDS_PER_OUTPUT]))
+        output = records[start : start + RECORDS_PER_OUTPUT]
+        images = len({record.image_signature for record in output})
+        paths[-1].write_bytes(encode_output(output, Tally(images, 0)))
     return lambda: to_rows(thrift_rows(path.read_bytes()) for path in paths)

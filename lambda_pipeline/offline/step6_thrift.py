@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import io
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,10 +10,11 @@ from typing import Any
 
 import pyarrow as pa
 
+from lambda_pipeline.offline.job_output import encoded_records
 from lambda_pipeline.offline.night import Night
 from signals.architecture import RunContext, S3Endpoint
 from signals.counters import CountsFile
-from signals.encodings import protobuf_kinds, split_delimited, thrift_kinds
+from signals.encodings import protobuf_kinds, thrift_kinds
 from signals.object_store import ObjectStore
 
 MAX_OUTPUT_BYTES = 1 << 30
@@ -59,8 +59,8 @@ def reencode(batches: Iterator[pa.RecordBatch], *, source: Source) -> Iterator[p
 
 
 def thrift_rows(output: bytes) -> pa.RecordBatch:
-    """One output of step 5, delimited Protobuf -> rows of THRIFT_SCHEMA."""
-    rows = [protobuf_kinds.read(record) for record in split_delimited(io.BytesIO(output))]
+    """The output of a job, delimited Protobuf -> rows of THRIFT_SCHEMA. Raises RecordError."""
+    rows = [protobuf_kinds.read(record) for record in encoded_records(output)]
     galaxies = [row.kind.galaxy for row in rows]
     structs = [thrift_kinds.write(row) for row in rows]
     return pa.record_batch(

@@ -44,8 +44,8 @@ class Clients:
 
 
 class ImageGroups:
-    """Brings groups of jobs to their ends, one group at a time. ``fetch_threads`` images are fetched and
-    decoded at a time."""
+    """Brings groups of jobs to their ends, one group at a time; for one thread. ``fetchers`` fetch and decode
+    the images of a group; without any, that thread does."""
 
     def __init__(
         self,
@@ -54,11 +54,11 @@ class ImageGroups:
         manifest: ModelManifest,
         clients: Clients,
         ends: Ends,
-        fetch_threads: int,
+        fetchers: ThreadPoolExecutor | None,
     ) -> None:
         self._context, self._catalog, self._manifest = context, catalog, manifest
         self._clients, self._ends = clients, ends
-        self._fetchers = ThreadPoolExecutor(fetch_threads, "fetch") if fetch_threads > 1 else None
+        self._fetchers = fetchers
         self._in_work: list[Arrival] = []
         self._claimed_at = 0.0  # monotonic seconds
 
@@ -72,11 +72,6 @@ class ImageGroups:
             first_of = {arrival.image: arrival for arrival in reversed(group)}
             self._run_distinct([arrival for arrival in group if first_of[arrival.image] is arrival])
             group = [arrival for arrival in group if first_of[arrival.image] is not arrival]
-
-    def close(self) -> None:
-        """Stop the threads."""
-        if self._fetchers is not None:
-            self._fetchers.shutdown()
 
     def _accept(self, jobs: Sequence[Job]) -> list[Arrival]:
         accepted: list[Arrival] = []

@@ -1,33 +1,32 @@
 """The online path's PinLater worker: takes the jobs that are there, as a group, and does them.
 
 ``python -m lambda_pipeline.online.worker --context FILE --index N`` works until SIGTERM; then it takes no
-more jobs and finishes those it has.
+more jobs and finishes those it has. It has two groups in hand: while one waits for the inference service, the
+other is fetched, or stored.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+from concurrent.futures import ThreadPoolExecutor
 
 from lambda_pipeline.child import log, run_process
+from lambda_pipeline.job_threads import IN_HAND, take_jobs
 from lambda_pipeline.online.arrival import Ends
 from lambda_pipeline.online.image_group import Clients, ImageGroups
 from lambda_pipeline.online.inference_client import InferenceClient
 from lambda_pipeline.online.ready_files import worker_ready_file
-from lambda_pipeline.pinlater import PgmqPinLater, PinLater
+from lambda_pipeline.pinlater import PgmqPinLater
 from lambda_pipeline.publisher import Publisher
 from signals.architecture import RunContext
 from signals.catalog import Catalog
 from signals.compute import host_threads
-from signals.errors import ServiceError
 from signals.gss import GssClient
 from signals.ledger import Ledger
 from signals.model import Model
 from signals.object_store import ObjectStore
-from signals.process import StopSignal, write_ready_file
-
-WAIT_SECONDS = 0.5  # without a wake-up: for retries and for claims that ran out
-RECONNECT_SECONDS = 0.5
+from signals.process import StopSignal, keep_what_is_loaded, write_ready_file
 
 
 def work(context: RunContext, index: int, stop: StopSignal) -> None:
@@ -50,27 +49,24 @@ def work(context: RunContext, index: int, stop: StopSignal) -> None:
             inference=stack.enter_context(contextlib.closing(inference)),
             ledger=ledger,
         )
-        ends = Ends(pinlater, stack.enter_context(Publisher(context)), context.max_attempts)
         manifest = Model.load(context.model_dir).manifest
         catalog = Catalog.load(context.catalog_path)
-        groups = ImageGroups(context, catalog, manifest, clients, ends, host_threads(context.workers))
-        stack.callback(groups.close)
+        threads = host_threads(context.workers)
+        fetchers = stack.enter_context(ThreadPoolExecutor(threads, "fetch")) if threads > 1 else None
+        hands = [
+            ImageGroups(
+                *(context, catalog, manifest, clients),
+                Ends(pinlater, stack.enter_context(Publisher(context)), context.max_attempts),
+                fetchers,
+            )
+            for _ in range(IN_HAND)
+        ]
+        keep_what_is_loaded()
         write_ready_file(worker_ready_file(context.arm_dir, index), {"pid": os.getpid()})
         log(f"taking jobs, up to {context.max_batch} at a time")
-        _take_jobs(context, pinlater, groups, stop)
-
-
-def _take_jobs(context: RunContext, pinlater: PinLater, groups: ImageGroups, stop: StopSignal) -> None:
-    while not stop.is_set():
-        try:
-            # What is there now, enough to fill a batch of a device: no job waits for company.
-            if jobs := pinlater.dequeue(context.max_batch, context.claim_seconds):
-                groups.run(jobs)
-            else:
-                pinlater.wait(WAIT_SECONDS)
-        except ServiceError as error:
-            log(f"taking no jobs: {error}")
-            stop.wait(RECONNECT_SECONDS)
+        works = [hand.run for hand in hands]
+        # Enough in a group to fill a batch of a device.
+        take_jobs(pinlater, works, stop, limit=context.max_batch, claim_seconds=context.claim_seconds)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import pytest
 
 from bench.services.gss import start_gss
 from bench.throughput.conversions import COMPRESSION
-from lambda_pipeline.offline.step5_protobuf import encode_output
+from lambda_pipeline.offline.job_output import Tally, encode_output
 from lambda_pipeline.offline.step6_thrift import thrift_rows
 from lambda_pipeline.offline.step7_hive import to_rows
 from lambda_pipeline.pinlater import PgmqPinLater
@@ -80,11 +80,11 @@ def test_pinlater_dequeue_and_ack_8(benchmark: Any, pinlater: PgmqPinLater) -> N
 
 
 def test_parquet_write_1000_rows(benchmark: Any, tmp_path: Path) -> None:
-    outputs = [encode_output([record(number) for number in range(1000)])]
+    outputs = [encode_output([record(number) for number in range(1000)], Tally(1000, 0))]
     rows = pa.Table.from_batches(list(to_rows(thrift_rows(output) for output in outputs)))
     benchmark(lambda: pq.write_table(rows, tmp_path / "rows.parquet", compression=COMPRESSION))
 
 
 def test_protobuf_to_rows_1000(benchmark: Any) -> None:
-    output = encode_output([record(number) for number in range(1000)])
+    output = encode_output([record(number) for number in range(1000)], Tally(1000, 0))
     benchmark(lambda: list(to_rows(iter([thrift_rows(output)]))))

@@ -33,6 +33,32 @@ def test_reads_what_was_written(store: ObjectStore, prefix: str) -> None:
     assert store.get(prefix + "empty", max_bytes=5) == b""
 
 
+def test_reads_the_head_of_an_object_however_short(store: ObjectStore, prefix: str) -> None:
+    store.put(prefix + "long", b"0123456789")
+    store.put(prefix + "short", b"012")
+
+    assert store.get_head(prefix + "long", 4) == b"0123"
+    assert store.get_head(prefix + "short", 4) == b"012"
+    with pytest.raises(ImageError, match="missing_object"):
+        store.get_head(prefix + "nothing", 4)
+
+
+def test_an_object_is_replaced_and_one_that_is_refused_is_not_written(
+    store: ObjectStore, s3: S3Endpoint, prefix: str
+) -> None:
+    store.put(prefix + "twice", b"longer before")
+    store.put(prefix + "twice", b"now")
+    assert store.get(prefix + "twice", max_bytes=5) == b"now"
+
+    with (
+        ObjectStore(dataclasses.replace(s3, bucket=f"test-{uuid4().hex}")) as nowhere,
+        pytest.raises(ServiceError, match="NoSuchBucket"),
+    ):
+        nowhere.put("a", b"bytes")
+    with pytest.raises(ServiceError, match="empty part"):
+        store.put(f"{prefix}/../one", b"bytes")
+
+
 def test_a_missing_object_is_the_images_fault(store: ObjectStore, prefix: str) -> None:
     with pytest.raises(ImageError) as caught:
         store.get(prefix + "nothing", max_bytes=5)

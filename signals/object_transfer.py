@@ -1,4 +1,4 @@
-"""GET of whole objects, the one request that is made for every image.
+"""GET and PUT of whole objects: what is done for every image, and for every job.
 
 Through obstore, that is, Rust's object_store: it signs, sends and parses without Python's lock, for a third
 of what the client in Python costs, which serves everything else (:mod:`signals.object_store`).
@@ -6,6 +6,7 @@ of what the client in Python costs, which serves everything else (:mod:`signals.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -14,7 +15,7 @@ from obstore.exceptions import BaseError
 from obstore.store import S3Store
 
 from signals.architecture import S3Endpoint
-from signals.counters import COUNTERS, S3_GET, S3_READ
+from signals.counters import COUNTERS, S3_GET, S3_PUT, S3_READ, S3_WRITTEN
 from signals.errors import ConfigurationError, ImageError, ServiceError
 
 if TYPE_CHECKING:
@@ -26,8 +27,9 @@ _MISSING = ("<Code>NoSuchKey</Code>", "<Code>NoSuchObject</Code>")
 _NOWHERE = "http://127.0.0.1:9"
 
 
-class ObjectReader:
-    """Reads objects of one bucket. Thread-safe; for one process: obstore refuses to be used after a fork."""
+class ObjectTransfer:
+    """Reads and writes objects of one bucket. Thread-safe; for one process: obstore must not be used after a
+    fork."""
 
     def __init__(
         self,
@@ -57,6 +59,7 @@ class ObjectReader:
                 region=endpoint.region,
                 virtual_hosted_style_request=False,
                 skip_signature=False,
+                unsigned_payload=_travels_safely(endpoint),
                 s3_express=False,
                 request_payer=False,
                 credential_provider=credential,
@@ -75,18 +78,39 @@ class ObjectReader:
 
     def get(self, key: str, max_bytes: int) -> bytes:
         """See :meth:`signals.object_store.ObjectStore.get`."""
-        # object_store would tidy such a key up and read another object.
-        if any(part in ("", ".", "..") for part in key.split("/")):
+
+        def read() -> bytes:
+            found = self._store.get(key)
+            # Without Content-Length there is no answer, and no more than it says is taken for the body.
+            if found.meta["size"] > max_bytes:
+                raise ImageError("too_many_bytes", f"{key} is larger than {max_bytes} bytes")
+            return found.bytes().to_bytes()
+
+        return self._counted(key, read)
+
+    def get_head(self, key: str, size: int) -> bytes:
+        """See :meth:`signals.object_store.ObjectStore.get_head`."""
+        return self._counted(key, lambda: self._store.get_range(key, start=0, length=size).to_bytes())
+
+    def put(self, key: str, data: bytes) -> None:
+        """See :meth:`signals.object_store.ObjectStore.put`."""
+        if not _is_plain(key):
+            raise ServiceError(f"{self._name}: {key!r} has an empty part or one of dots")
+        COUNTERS.add(S3_PUT)
+        try:
+            self._store.put(key, data, use_multipart=False)
+        except (BaseError, OSError, ValueError) as error:
+            raise ServiceError(f"{self._name}: {_brief(error)}") from error
+        COUNTERS.add(S3_WRITTEN, len(data))
+
+    def _counted(self, key: str, read: Callable[[], bytes]) -> bytes:
+        if not _is_plain(key):
             raise ImageError(
                 "missing_object", f"{key!r} has an empty part or one of dots, which can't be read"
             )
         COUNTERS.add(S3_GET)  # as one, however often obstore has to try
         try:
-            found = self._store.get(key)
-            # Without Content-Length there is no answer, and no more than it says is taken for the body.
-            if found.meta["size"] > max_bytes:
-                raise ImageError("too_many_bytes", f"{key} is larger than {max_bytes} bytes")
-            data = found.bytes().to_bytes()
+            data = read()
         except FileNotFoundError as error:
             if not any(code in str(error) for code in _MISSING):  # the bucket, say
                 raise ServiceError(f"{self._name}: {_brief(error)}") from error
@@ -95,6 +119,18 @@ class ObjectReader:
             raise ServiceError(f"{self._name}: {_brief(error)}") from error
         COUNTERS.add(S3_READ, len(data))
         return data
+
+
+def _is_plain(key: str) -> bool:
+    """Other keys object_store would tidy up, and so mean another object."""
+    return not any(part in ("", ".", "..") for part in key.split("/"))
+
+
+def _travels_safely(endpoint: S3Endpoint) -> bool:
+    """Whether nobody between here and there can change a body: over TLS, as S3 clients see it, and on this
+    machine. The hash of a body in its signature costs client and server more than the rest of a PUT."""
+    host = urlsplit(f"//{endpoint.endpoint}").hostname or ""
+    return endpoint.secure or host == "localhost" or host.startswith("127.") or host == "::1"
 
 
 def _brief(error: Exception) -> str:

@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+import secrets
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from lambda_pipeline.job_threads import take_jobs
+from lambda_pipeline.pinlater import Job, PgmqPinLater
+
+pytestmark = pytest.mark.integration
+PATIENCE_SECONDS = 20.0
+
+
+@pytest.fixture
+def pinlater(postgres: str) -> Iterator[PgmqPinLater]:
+    queue = PgmqPinLater(postgres, f"test_{secrets.token_hex(4)}", "nightly")
+    queue.create()
+    yield queue
+    queue.close()
+
+
+def test_a_job_is_done_while_another_waits(pinlater: PgmqPinLater) -> None:
+    stop, together = threading.Event(), threading.Barrier(2)
+    done: list[int] = []
+
+    def work(jobs: list[Job]) -> None:
+        together.wait(PATIENCE_SECONDS)  # comes back only when the other thread has a job as well
+        pinlater.ack(jobs)
+        done.extend(job.payload["n"] for job in jobs)
+        if len(done) == 4:
+            stop.set()
+
+    pinlater.enqueue_many([({"n": n}, 1) for n in range(4)])
+    take_jobs(pinlater, [work, work], stop, limit=1, claim_seconds=PATIENCE_SECONDS)
+
+    assert sorted(done) == [0, 1, 2, 3]
+    assert pinlater.counts().unfinished == 0
+
+
+def test_a_work_that_breaks_ends_all_of_them(pinlater: PgmqPinLater) -> None:
+    def work(jobs: list[Job]) -> None:
+        raise KeyError(jobs[0].payload["n"])
+
+    pinlater.enqueue({"n": 7}, priority=2)
+    with pytest.raises(KeyError, match="7"):
+        take_jobs(pinlater, [work, work], threading.Event(), limit=8, claim_seconds=PATIENCE_SECONDS)
