@@ -1,4 +1,4 @@
-"""What the steps of one night share: context, queue, ledger, and the Spark session and pool once started."""
+"""What the steps of a night share: context, clients, ledger, and the Spark session and pool once started."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from signals.architecture import RunContext
 from signals.errors import PipelineError
 from signals.hive import create_database_sql, create_table_sql, spark_conf
 from signals.ledger import Ledger
+from signals.object_store import ObjectStore
 
 
 @dataclass(slots=True)
@@ -32,6 +33,7 @@ class Night:
     _pinlater: PgmqPinLater | None = None
     _pool: WorkerPool | None = None
     _stack: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
+    _objects: ObjectStore | None = None
 
     @property
     def work_dir(self) -> Path:
@@ -55,6 +57,13 @@ class Night:
             self._pinlater = PgmqPinLater(self.context.postgres_dsn, self.context.namespace, "nightly")
             self._stack.callback(self._pinlater.close)
         return self._pinlater
+
+    @property
+    def objects(self) -> ObjectStore:
+        """The object store, open while the night is entered."""
+        if self._objects is None:
+            raise PipelineError("the night was not entered")
+        return self._objects
 
     @property
     def pool(self) -> WorkerPool:
@@ -86,6 +95,8 @@ class Night:
         return session
 
     def __enter__(self) -> Night:
+        # At once: step 5, in which the devices are done and not yet released, would have to wait for it.
+        self._objects = self._stack.enter_context(ObjectStore(self.context.s3))
         return self
 
     def __exit__(self, *_: object) -> None:

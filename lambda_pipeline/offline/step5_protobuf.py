@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 from lambda_pipeline.offline.job_output import HEAD_BYTES, read_tally
 from signals.errors import PipelineError
-from signals.object_store import ObjectStore
 
 if TYPE_CHECKING:
     from lambda_pipeline.offline.night import Night
@@ -22,13 +21,10 @@ READS_AT_A_TIME = 4
 
 def run(night: Night, inputs: Mapping[str, Any]) -> dict[str, Any]:
     """Add the tallies up. Raises PipelineError unless every image of the delta is in exactly one place."""
-    store = ObjectStore(night.context.s3)
-    try:
-        outputs = list(store.list(f"{inputs['object_prefix']}/signals/"))
-        with ThreadPoolExecutor(READS_AT_A_TIME) as threads:
-            tallies = [read_tally(h) for h in threads.map(lambda k: store.get_head(k, HEAD_BYTES), outputs)]
-    finally:
-        store.close()
+    outputs = list(night.objects.list(f"{inputs['object_prefix']}/signals/"))
+    with ThreadPoolExecutor(READS_AT_A_TIME) as threads:
+        heads = threads.map(lambda key: night.objects.get_head(key, HEAD_BYTES), outputs)
+        tallies = [read_tally(head) for head in heads]
     good = sum(tally.images for tally in tallies)
     dead = sum(tally.dead_letters for tally in tallies)
     if len(outputs) != inputs["jobs"] or good + dead != inputs["delta_images"]:
