@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from bench.limit.loop import BareLoop, Window
 from bench.limit.worker import Work
 
-WINDOW_SECONDS = 3.0
+WINDOW_SECONDS = 4.0
 SHARED_SECONDS = 5.0  # a window that ended longer ago says little about now
 
 
