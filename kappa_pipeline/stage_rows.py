@@ -49,13 +49,7 @@ class StageRows:
     def computed(self, times: StageTimes, batch_size: int, failed_stage: str = "") -> None:
         """The stages that the computation went through; ``failed_stage`` is where it ended for bad images."""
         self.until(Stage.QUEUE, times.fetch_start_ns)
-        for stage, end_ns in (
-            (Stage.FETCH, times.fetch_end_ns),
-            (Stage.DECODE, times.decode_end_ns),
-            (Stage.BATCH_WAIT, times.batch_start_ns),
-            (Stage.INFERENCE, times.inference_end_ns),
-        ):
-            if end_ns:
-                outcome = "error" if stage == failed_stage else "ok"
-                size = batch_size if stage is Stage.INFERENCE else 0
-                self.until(stage, end_ns, outcome=outcome, batch_size=size)
+        for stage, end_ns in times.ends():
+            outcome = "error" if stage == failed_stage else "ok"
+            size = batch_size if stage is Stage.INFERENCE else 0
+            self.until(stage, end_ns, outcome=outcome, batch_size=size)

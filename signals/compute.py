@@ -11,9 +11,9 @@ import io
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -26,7 +26,7 @@ from signals.device_session import book_batch
 from signals.errors import ImageError
 from signals.image import RgbImage, decode_image, image_signature
 from signals.inference import InferenceEngine, SignalValues, values_of_mixed_batch
-from signals.ledger import Ledger
+from signals.ledger import Ledger, Stage
 from signals.model import Model, ModelManifest
 from signals.object_store import ObjectStore
 from signals.preprocess import prepare
@@ -38,13 +38,27 @@ _WARM_UP_PX = 400
 
 @dataclass(frozen=True, slots=True)
 class StageTimes:
-    """When each stage ended, Unix ns; contiguous. 0: the image did not get that far."""
+    """When each stage of an image began or ended, Unix ns. 0: the image did not get that far."""
 
     fetch_start_ns: int
     fetch_end_ns: int = 0
+    decode_start_ns: int = 0
     decode_end_ns: int = 0
     batch_start_ns: int = 0
     inference_end_ns: int = 0
+
+    def ends(self) -> Iterator[tuple[Stage, int]]:
+        """The stages that the image went through, each with its end; contiguous from ``fetch_start_ns`` on.
+        What is decoded in its batch's turn has waited for the batch before."""
+        yield Stage.FETCH, self.fetch_end_ns
+        if self.decode_start_ns > self.fetch_end_ns:
+            yield Stage.BATCH_WAIT, self.decode_start_ns
+        later = (
+            (Stage.DECODE, self.decode_end_ns),
+            (Stage.BATCH_WAIT, self.batch_start_ns),
+            (Stage.INFERENCE, self.inference_end_ns),
+        )
+        yield from ((stage, end_ns) for stage, end_ns in later if end_ns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,13 +91,18 @@ class ImageRef(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class _Fetched:
+    image: ImageRef
+    data: bytes
+    times: StageTimes
+
+
+@dataclass(frozen=True, slots=True)
 class _Prepared:
     tensor: RgbImage
     galaxy: str
     data: bytes
-    fetch_start_ns: int
-    fetch_end_ns: int
-    decode_end_ns: int
+    times: StageTimes
 
 
 def host_threads(workers: int) -> int:
@@ -97,9 +116,10 @@ class LocalCompute:
     :meth:`close`.
 
     Made for a few callers, each with a group of images: one has the device, the others fetch and decode
-    meanwhile. ``fetch`` returns the bytes of an object and raises ImageError where the image is at fault
-    (missing, too large); it is called from ``threads`` threads more if that is above 1. ``pool`` names the
-    device pool that each batch is booked on in the ledger.
+    meanwhile; with ``in_turn`` they fetch, and whoever has the device decodes as well. ``fetch`` returns the
+    bytes of an object and raises ImageError where the image is at fault (missing, too large); it is called
+    from ``threads`` threads more if that is above 1. ``pool`` names the device pool that each batch is booked
+    on in the ledger.
     """
 
     def __init__(
@@ -111,11 +131,13 @@ class LocalCompute:
         ledger: Ledger,
         pool: str,
         threads: int = 1,
+        in_turn: bool = False,
     ) -> None:
         self._fetch, self._engine, self._catalog = fetch, engine, catalog
         self._ledger, self._pool = ledger, pool
         self._threads = ThreadPoolExecutor(threads, "fetch") if threads > 1 else None
         self._device = threading.Lock()
+        self._turn = threading.Lock() if in_turn else None
 
     @classmethod
     def of_worker(
@@ -128,9 +150,15 @@ class LocalCompute:
         ledger: Ledger,
         *,
         pool: str,
+        in_turn: bool = False,
     ) -> LocalCompute:
         """That of worker ``index`` of a pool: images from ``store``, a device of its own, its share of the
-        cores. Raises what :class:`InferenceEngine` raises."""
+        cores. Raises what :class:`InferenceEngine` raises.
+
+        ``in_turn``, for throughput: where that share is the one core that is the device, decoding beside an
+        inference makes neither faster and costs both their caches. (At low load it uses the cores of others.)
+        """
+        threads = host_threads(context.workers)
         ordinal = index if context.device == "cpu" else 0  # all workers share the machine's first GPU
         engine = InferenceEngine(model, device=context.device, threads=1, index=ordinal)
         max_bytes = max(spec.media.max_bytes for spec in catalog.pipelines.values())
@@ -140,7 +168,8 @@ class LocalCompute:
             catalog,
             ledger=ledger,
             pool=pool,
-            threads=host_threads(context.workers),
+            threads=threads,
+            in_turn=in_turn and threads == 1 and context.device == "cpu",
         )
 
     @property
@@ -172,9 +201,11 @@ class LocalCompute:
         pipeline that is not in the catalog.
         """
         each = self._threads.map if self._threads is not None and len(images) > 1 else map
-        loaded = list(each(self._load, images))
-        computed = iter(self._infer([item for item in loaded if isinstance(item, _Prepared)]))
-        return [next(computed) if isinstance(item, _Prepared) else item for item in loaded]
+        if self._turn is None:
+            return self._computed(list(each(lambda image: self._decoded(self._fetched(image)), images)))
+        fetched = list(each(self._fetched, images))
+        with self._turn:
+            return self._computed([self._decoded(item) for item in fetched])
 
     def close(self) -> None:
         """Stop the threads, once they have done what was asked of them."""
@@ -187,8 +218,7 @@ class LocalCompute:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _load(self, image: ImageRef) -> _Prepared | ComputeResult | Exception:
-        media = self._catalog.pipeline(image.pipeline).media
+    def _fetched(self, image: ImageRef) -> _Fetched | ComputeResult | Exception:
         start_ns = time.time_ns()
         try:
             data = self._fetch(image.object_key)
@@ -196,13 +226,27 @@ class LocalCompute:
             return _failed("fetch", error, "", StageTimes(start_ns, time.time_ns()))
         except Exception as error:
             return error
-        fetch_end_ns = time.time_ns()
+        return _Fetched(image, data, StageTimes(start_ns, time.time_ns()))
+
+    def _decoded(self, item: _Fetched | ComputeResult | Exception) -> _Prepared | ComputeResult | Exception:
+        if not isinstance(item, _Fetched):
+            return item
+        media = self._catalog.pipeline(item.image.pipeline).media
+        # Without turns the stage begins where the fetch has ended: there is nothing to wait for.
+        start_ns = item.times.fetch_end_ns if self._turn is None else time.time_ns()
         try:
-            tensor = load_image(data, media, self._engine.model.manifest)
+            tensor = load_image(item.data, media, self._engine.model.manifest)
         except ImageError as error:
-            times = StageTimes(start_ns, fetch_end_ns, time.time_ns())
-            return _failed("decode", error, image_signature(data), times)
-        return _Prepared(tensor, image.galaxy, data, start_ns, fetch_end_ns, time.time_ns())
+            times = replace(item.times, decode_start_ns=start_ns, decode_end_ns=time.time_ns())
+            return _failed("decode", error, image_signature(item.data), times)
+        times = replace(item.times, decode_start_ns=start_ns, decode_end_ns=time.time_ns())
+        return _Prepared(tensor, item.image.galaxy, item.data, times)
+
+    def _computed(
+        self, loaded: Sequence[_Prepared | ComputeResult | Exception]
+    ) -> list[ComputeResult | Exception]:
+        computed = iter(self._infer([item for item in loaded if isinstance(item, _Prepared)]))
+        return [next(computed) if isinstance(item, _Prepared) else item for item in loaded]
 
     def _infer(self, batch: Sequence[_Prepared]) -> list[ComputeResult]:
         if not batch:
@@ -216,7 +260,7 @@ class LocalCompute:
         results: list[ComputeResult] = []
         found = values_of_mixed_batch(outputs, [item.galaxy for item in batch])
         for item, values in zip(batch, found, strict=True):
-            times = StageTimes(item.fetch_start_ns, item.fetch_end_ns, item.decode_end_ns, start_ns, end_ns)
+            times = replace(item.times, batch_start_ns=start_ns, inference_end_ns=end_ns)
             if isinstance(values, ImageError):
                 results.append(_failed("inference", values, image_signature(item.data), times, len(batch)))
             else:

@@ -17,7 +17,7 @@ from lambda_pipeline.pinlater import Job, PinLater
 from lambda_pipeline.publisher import Publisher
 from lambda_pipeline.trail import Trail
 from signals.architecture import DeadLetter, RunContext
-from signals.compute import ComputeFailure, ComputeResult, ImageRef, LocalCompute, StageTimes, records_of
+from signals.compute import ComputeFailure, ComputeResult, ImageRef, LocalCompute, records_of
 from signals.ledger import Ledger, Stage
 from signals.object_store import ObjectStore
 from signals.process import StopSignal
@@ -163,7 +163,7 @@ class BatchJobs:
         times, batch_size = result.times, result.batch_size
         trail = self._trail(job, image, job.enqueued_ns)
         trail.stage(Stage.QUEUE, times.fetch_start_ns)
-        for stage, end_ns in _device_stages(times):
+        for stage, end_ns in times.ends():
             booked: dict[str, Any] = {"device": self.compute.device} if stage == Stage.INFERENCE else {}
             trail.stage(stage, end_ns, batch_size=batch_size, **booked)
         if result.failure is not None:
@@ -188,14 +188,3 @@ class BatchJobs:
             pipeline=image["pipeline"],
             attempt=job.attempt,
         )
-
-
-def _device_stages(times: StageTimes) -> list[tuple[Stage, int]]:
-    """The stages that an image went through in the worker, with their ends; fewer where it failed."""
-    stages = (
-        (Stage.FETCH, times.fetch_end_ns),
-        (Stage.DECODE, times.decode_end_ns),
-        (Stage.BATCH_WAIT, times.batch_start_ns),
-        (Stage.INFERENCE, times.inference_end_ns),
-    )
-    return [(stage, end_ns) for stage, end_ns in stages if end_ns]

@@ -37,7 +37,9 @@ def serve(context: RunContext, index: int, stop: StopSignal) -> None:
         pinlater = stack.enter_context(
             contextlib.closing(PgmqPinLater(context.postgres_dsn, context.namespace, "nightly"))
         )
-        compute = LocalCompute.of_worker(context, index, model, catalog, store, ledger, pool=POOL)
+        compute = LocalCompute.of_worker(
+            context, index, model, catalog, store, ledger, pool=POOL, in_turn=True
+        )
         stack.enter_context(compute)
         compute.warm_up(context.max_batch)
         hands = [

@@ -175,10 +175,13 @@ def test_nightly_stages_are_contiguous(run: LambdaRun) -> None:
         if row["path"] == "nightly" and row["stage"] in order and row["day"] == 0:
             by_image.setdefault((row["galaxy"], row["image_signature"]), []).append(row)
     assert len(by_image) == len(PINS) + len(PRODUCTS) + 1
-    complete = [rows for rows in by_image.values() if len(rows) == len(order)]
+    # Where a worker has one core, an image waits for its batch before it is decoded, too.
+    with_turns = [*order[:2], "batch_wait", *order[2:]]
+    complete = [rows for rows in by_image.values() if len(rows) in (len(order), len(with_turns))]
     assert len(complete) == len(PINS) + len(PRODUCTS)
     for rows in complete:
-        rows.sort(key=lambda row: order.index(row["stage"]))
+        rows.sort(key=lambda row: (row["start_ns"], row["end_ns"]))
+        assert [row["stage"] for row in rows] == (order if len(rows) == len(order) else with_turns)
         for before, after in itertools.pairwise(rows):
             assert before["start_ns"] <= before["end_ns"] == after["start_ns"]
 

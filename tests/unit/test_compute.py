@@ -16,7 +16,7 @@ from signals.compute import ComputeResult, ImageRef, LocalCompute, host_threads,
 from signals.errors import ConfigurationError, ImageError, ServiceError
 from signals.image import image_signature
 from signals.inference import InferenceEngine
-from signals.ledger import Ledger
+from signals.ledger import Ledger, Stage
 from signals.model import Model
 from signals.near_free import build_near_free_model
 from signals.visual import top5_classes, visual_embedding
@@ -64,10 +64,14 @@ Make = Callable[..., LocalCompute]
 @pytest.fixture
 def make(model: Model, ledger: Ledger) -> Make:
     def build(
-        fetch: Callable[[str], bytes], engine: InferenceEngine | None = None, threads: int = 1
+        fetch: Callable[[str], bytes],
+        engine: InferenceEngine | None = None,
+        threads: int = 1,
+        in_turn: bool = False,
     ) -> LocalCompute:
         engine = engine or InferenceEngine(model)
-        return LocalCompute(fetch, engine, Catalog.load(), ledger=ledger, pool="stream", threads=threads)
+        of_pool = {"ledger": ledger, "pool": "stream", "threads": threads, "in_turn": in_turn}
+        return LocalCompute(fetch, engine, Catalog.load(), **of_pool)
 
     return build
 
@@ -82,10 +86,12 @@ def verdicts(results: Sequence[ComputeResult | Exception]) -> list[ComputeResult
     return [result for result in results if isinstance(result, ComputeResult)]
 
 
-@pytest.mark.parametrize("threads", [1, 3])
-def test_images_become_the_values_that_the_core_gives(make: Make, model: Model, threads: int) -> None:
+@pytest.mark.parametrize(("threads", "in_turn"), [(1, False), (3, False), (1, True)])
+def test_images_become_the_values_that_the_core_gives(
+    make: Make, model: Model, threads: int, in_turn: bool
+) -> None:
     objects = {f"images/{seed}": jpeg(seed) for seed in range(7)}
-    with make(objects.__getitem__, threads=threads) as compute:
+    with make(objects.__getitem__, threads=threads, in_turn=in_turn) as compute:
         results = verdicts(compute.compute(crawled(objects)))
     engine, media = InferenceEngine(model), Catalog.load().media("pins")
     for data, result in zip(objects.values(), results, strict=True):
@@ -95,11 +101,16 @@ def test_images_become_the_values_that_the_core_gives(make: Make, model: Model, 
         order = [
             times.fetch_start_ns,
             times.fetch_end_ns,
+            times.decode_start_ns,
             times.decode_end_ns,
             times.batch_start_ns,
             times.inference_end_ns,
         ]
         assert order == sorted(order) and order[0] > 0
+        waits = [Stage.BATCH_WAIT] if in_turn else []  # the others of the batch are fetched first
+        stages = [Stage.FETCH, *waits, Stage.DECODE, Stage.BATCH_WAIT, Stage.INFERENCE]
+        assert [stage for stage, _ in times.ends()] == stages
+        assert [end_ns for _, end_ns in times.ends()] == order[1:] if in_turn else [order[1], *order[3:]]
         expected = engine.run(load_image(data, media, model.manifest)[None])["embedding"][0]
         assert np.allclose(result.values[visual_embedding], expected, atol=1e-5)
         assert result.values[top5_classes].shape == (5, 2)
