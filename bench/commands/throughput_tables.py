@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -59,25 +59,30 @@ def _drains(title: str, drains: Sequence[Drain]) -> Table:
             _shown((drain.core_ms_per_image for drain in rounds), 2),
             _shown((drain.plumbing_core_ms for drain in rounds), 2),
             f"{max(drain.peak_bytes for drain in rounds) / 2**20:.0f}",
-            "\n".join(_by_process(rounds)),
+            "\n".join(_by_process(_medians(rounds))),
         )
     return table
 
 
-def _by_process(rounds: Sequence[Drain]) -> Iterator[str]:
-    """Medians of core-ms, the largest first."""
+def _medians(rounds: Sequence[Drain]) -> dict[str, float]:
     names = dict.fromkeys(name for drain in rounds for name in drain.core_ms_by_process)
-    medians = {
+    return {
         name: statistics.median(drain.core_ms_by_process.get(name, 0.0) for drain in rounds) for name in names
     }
-    for name, core_ms in sorted(medians.items(), key=lambda item: -item[1]):
+
+
+def _by_process(core_ms_by_process: Mapping[str, float]) -> Iterator[str]:
+    """The largest first."""
+    for name, core_ms in sorted(core_ms_by_process.items(), key=lambda item: -item[1]):
         if core_ms >= SHOWN_CORE_MS:
             yield f"{name.split('.', 1)[-1]} {core_ms:.2f}"
 
 
 def _latency(latency: Latency) -> Table:
     title = f"{latency.path}, one image alone {latency.alone_seconds * 1e3:.1f} ms"
-    table = figures_table(title, "arrivals/s", "images", "p50 ms", "p99 ms")
+    table = figures_table(
+        title, "arrivals/s", "images", "p50 ms", "p99 ms", "core-ms", "cores busy", "by process"
+    )
     for level in latency.levels:
         table.add_row(
             f"{level.load:.0%} of sustained",
@@ -85,6 +90,9 @@ def _latency(latency: Latency) -> Table:
             f"{len(level.p99_seconds_by_round)} x {level.n}",
             _shown((seconds * 1e3 for seconds in level.p50_seconds_by_round), 1),
             _shown((seconds * 1e3 for seconds in level.p99_seconds_by_round), 1),
+            f"{level.core_ms_per_image:.2f}",
+            f"{level.cores:.2f}",
+            "\n".join(_by_process(level.core_ms_by_process)),
         )
     return table
 

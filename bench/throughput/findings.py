@@ -19,7 +19,7 @@ from bench.throughput.targets import Target, targets
 
 SCHEMA_VERSION = 2
 _DRAIN_FIGURES = ("images_per_second", "ratio", "core_ms_per_image", "plumbing_core_ms")
-_LEVEL_FIGURES = ("p50_seconds", "p99_seconds")
+_LEVEL_FIGURES = ("p50_seconds", "p99_seconds", "core_ms_per_image", "cores")
 
 
 @dataclass

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import statistics
 import time
+from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import duckdb
 import numpy as np
@@ -14,6 +15,7 @@ from bench.seal import events_path, seal
 from bench.throughput.drains import ONLINE, STREAM
 from bench.throughput.feed import Feed
 from bench.throughput.offer import Seconds, poisson_seconds
+from bench.throughput.processes import ProcessMeter
 from bench.throughput.stand import Progress, StartedArm
 from signals.errors import PipelineError
 from signals.ledger import FLUSH_SECONDS
@@ -41,13 +43,25 @@ GROUP BY event_id HAVING seconds IS NOT NULL
 @dataclass(frozen=True, slots=True)
 class Level:
     """Latency from the scheduled time to the announcement at ``load`` times the sustained rate: the quantiles
-    of ``n`` arrivals in each round."""
+    of ``n`` arrivals in each round. ``core_ms_by_process``: per image, over all rounds."""
 
     load: float
     rate_per_second: float
     n: int
     p50_seconds_by_round: tuple[float, ...]
     p99_seconds_by_round: tuple[float, ...]
+    core_ms_by_process: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def core_ms_per_image(self) -> float:
+        """Of all processes."""
+        return sum(self.core_ms_by_process.values())
+
+    @property
+    def cores(self) -> float:
+        """That are busy on average: an image that has company costs less than one that comes alone, so half
+        the sustained rate takes more than half of the cores."""
+        return 1e-3 * self.core_ms_per_image * self.rate_per_second
 
     @property
     def p50_seconds(self) -> float:
@@ -85,13 +99,17 @@ def measure_latency(
     counts = {load: max(1, round(part * arrivals)) for load, part in LOADS.items()}
     alone: list[float] = []
     taken: dict[float, list[Seconds]] = {load: [] for load in LOADS}
+    used: dict[float, dict[str, float]] = {load: defaultdict(float) for load in LOADS}  # CPU seconds
     rounds = ROUNDS[path]
     for number in range(rounds):
         singles = feed.at(np.arange(ALONE, dtype=np.float64) * ALONE_PAUSE_SECONDS, day)
-        offered = {
-            load: feed.at(poisson_seconds(random, count, load * sustained_per_second), day)
-            for load, count in counts.items()
-        }
+        offered: dict[float, range] = {}
+        for load, count in counts.items():
+            start_ns = time.time_ns()
+            with ProcessMeter() as meter:
+                offered[load] = feed.at(poisson_seconds(random, count, load * sustained_per_second), day)
+            for name, cpu_seconds in meter.cpu_seconds(start_ns, time.time_ns()).items():
+                used[load][name] += cpu_seconds
         waited = _latencies(started, range(singles.start, feed.offered))
         alone += [waited[number] for number in singles]
         for load, numbers in offered.items():
@@ -103,7 +121,12 @@ def measure_latency(
         )
     levels = [
         Level(
-            load, load * sustained_per_second, counts[load], _quantiles(found, 0.5), _quantiles(found, 0.99)
+            load,
+            load * sustained_per_second,
+            counts[load],
+            _quantiles(found, 0.5),
+            _quantiles(found, 0.99),
+            {name: 1e3 * cpu / (rounds * counts[load]) for name, cpu in used[load].items()},
         )
         for load, found in taken.items()
     ]

@@ -57,7 +57,10 @@ def test_what_was_measured_is_kept_and_shown_though_the_rest_is_missing(tmp_path
     found = Findings(Layout(2, 1, 2, 1), Layout(2, 1, 0, 1))
     assert found.is_empty
     found.drains += [DRAIN, replace(DRAIN, seconds=2.0), replace(DRAIN, seconds=4.0)]
-    found.latencies.append(Latency(ONLINE, 40, 0.010, (Level(0.5, 40.0, 100, (0.02, 0.01), (0.08, 0.04)),)))
+    level = Level(
+        0.5, 40.0, 100, (0.02, 0.01), (0.08, 0.04), {"lambda_pipeline.online.worker": 20.0, "kafka": 5.0}
+    )
+    found.latencies.append(Latency(ONLINE, 40, 0.010, (level,)))
     found.save(tmp_path / "found.json")
     kept = orjson.loads((tmp_path / "found.json").read_bytes())
     assert kept["is_complete"] is False
@@ -67,11 +70,13 @@ def test_what_was_measured_is_kept_and_shown_though_the_rest_is_missing(tmp_path
         (STREAM, 0.5),
     ]
     assert kept["latencies"][0]["levels"][0]["p99_seconds"] == pytest.approx(0.06)
+    assert kept["latencies"][0]["levels"][0]["cores"] == pytest.approx(1.0)
     assert {target["met"] for target in kept["targets"]} == {False, None}
     console = Console(width=150, record=True, file=io.StringIO())
     console.print(tables(found))
     shown = console.export_text()
     assert "not complete" in shown
+    assert re.search(r"40\.0 .* 25\.00 +1\.00 +online\.worker 20\.00", shown)
     assert re.search(rf"{STREAM} +80\.0 \(50\.0-100\.0\) +0\.800 \(0\.500-1\.000\) +17\.00 \(", shown)
     assert re.search(r"50% of sustained +40\.0 +2 x 100 +15\.0 \(10\.0-20\.0\) +60\.0 \(", shown)
 
