@@ -35,10 +35,11 @@ from kappa_pipeline.media_message import parse_media_event
 from kappa_pipeline.nrtg import ComputeSignals, StreamPlan
 from kappa_pipeline.ordered_acks import Released
 from kappa_pipeline.partition_book import Assignment, PartitionBook
-from kappa_pipeline.stream_job import StreamJob, retry_seconds
+from kappa_pipeline.stream_job import StreamJob
 from kappa_pipeline.watermark import Watermarks, watermark_message
 from kappa_pipeline.work_in_hand import WorkInHand
 from signals.architecture import MediaEvent, RunContext
+from signals.attempts import retry_seconds
 from signals.catalog import Catalog
 from signals.counters import count_consumed
 from signals.errors import ImageError, PipelineError

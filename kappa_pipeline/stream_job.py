@@ -17,21 +17,13 @@ from kappa_pipeline.kafka import Message, Publisher
 from kappa_pipeline.nrtg import StreamPlan
 from kappa_pipeline.stage_rows import PATH
 from signals.architecture import AvailabilityEvent, DeadLetter, RunContext
+from signals.attempts import ATTEMPTS_EXHAUSTED, retry_seconds
 from signals.compute import ComputeFailure, ComputeResult, ImageRef, LocalCompute, records_of
 from signals.encodings import encode_thrift
 from signals.gss import GssClient
 from signals.ledger import Ledger, Stage
 
-FIRST_RETRY_SECONDS = 0.5
-LONGEST_RETRY_SECONDS = 8.0
-ATTEMPTS_EXHAUSTED = "attempts_exhausted"
-
 log = logging.getLogger(__name__)
-
-
-def retry_seconds(attempt: int) -> float:
-    """How long to wait after failed attempt number ``attempt`` (from 1)."""
-    return min(FIRST_RETRY_SECONDS * 2.0 ** min(attempt - 1, 10), LONGEST_RETRY_SECONDS)
 
 
 def _until_done(work: Callable[[], None], what: str, error_type: type[Exception] = Exception) -> None:

@@ -17,6 +17,7 @@ from lambda_pipeline.pinlater import Job, PinLater
 from lambda_pipeline.publisher import Publisher
 from lambda_pipeline.trail import Trail
 from signals.architecture import DeadLetter, RunContext
+from signals.attempts import ATTEMPTS_EXHAUSTED
 from signals.compute import ComputeFailure, ComputeResult, ImageRef, LocalCompute, records_of
 from signals.ledger import Ledger, Stage
 from signals.object_store import ObjectStore
@@ -25,7 +26,6 @@ from signals.record import SignalRecord
 
 RETRY_SECONDS = 1.0
 CHECKPOINTS_PER_CLAIM = 3
-ATTEMPTS_EXHAUSTED = "attempts_exhausted"
 
 Image = dict[str, str]
 

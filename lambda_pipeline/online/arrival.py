@@ -14,6 +14,7 @@ from lambda_pipeline.pinlater import Job, PinLater
 from lambda_pipeline.publisher import Publisher
 from lambda_pipeline.trail import Trail
 from signals.architecture import AvailabilityEvent, DeadLetter, MediaEvent
+from signals.attempts import ATTEMPTS_EXHAUSTED, retry_seconds
 from signals.declaration import for_galaxy
 from signals.errors import ImageError
 from signals.image import RgbImage
@@ -21,16 +22,7 @@ from signals.inference import SignalValues
 from signals.ledger import Ledger, Stage
 from signals.record import record_key
 
-FIRST_RETRY_SECONDS = 0.5
-LAST_RETRY_SECONDS = 8.0
-ATTEMPTS_EXHAUSTED = "attempts_exhausted"
-
 _NO_TENSOR = np.empty((0, 0, 3), np.uint8)
-
-
-def retry_delay_seconds(attempt: int) -> float:
-    """How long a job rests after its failed attempt number ``attempt`` (from 1)."""
-    return float(min(LAST_RETRY_SECONDS, FIRST_RETRY_SECONDS * 2 ** (attempt - 1)))
 
 
 @dataclass(slots=True)
@@ -128,7 +120,7 @@ class Ends:
             return
         arrival.trail.stage(arrival.stage, outcome="retry", detail=text)
         try:
-            self.pinlater.fail(job, retry_delay_seconds(job.attempt))
+            self.pinlater.fail(job, retry_seconds(job.attempt))
         except Exception as problem:
             log(f"{arrival.event.image_signature}: its claim will run out, it was not given back: {problem}")
 

@@ -13,11 +13,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from lambda_pipeline.child import log
-from lambda_pipeline.online.arrival import ATTEMPTS_EXHAUSTED, Arrival, Ends
+from lambda_pipeline.online.arrival import Arrival, Ends
 from lambda_pipeline.online.external_service import POOL
 from lambda_pipeline.online.inference_client import InferenceClient, Inferred
 from lambda_pipeline.pinlater import Job, PinLater
 from signals.architecture import RunContext
+from signals.attempts import ATTEMPTS_EXHAUSTED
 from signals.catalog import Catalog
 from signals.compute import load_image, records_of
 from signals.device_session import book_batch

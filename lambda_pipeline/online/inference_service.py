@@ -22,9 +22,9 @@ import numpy as np
 
 from lambda_pipeline.child import log, run_process
 from lambda_pipeline.online import inference_idl as idl
+from lambda_pipeline.online.batcher import Batch, DynamicBatcher
 from lambda_pipeline.online.ready_files import inference_address_file
 from signals.architecture import RunContext
-from signals.batcher import Batch, DynamicBatcher
 from signals.declaration import FloatArray, SignalDeclaration, declared_signals
 from signals.device_session import DeviceSession, book_batch
 from signals.errors import ConfigurationError, ImageError, ServiceError

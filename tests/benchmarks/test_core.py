@@ -12,7 +12,7 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from signals.batcher import Batch, DynamicBatcher
+from lambda_pipeline.online.batcher import Batch, DynamicBatcher
 from signals.catalog import MediaConfig
 from signals.compute import load_image
 from signals.encodings import (

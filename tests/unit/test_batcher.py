@@ -3,13 +3,12 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from signals.batcher import Batch, BatcherClosed, DeadlineExceeded, DynamicBatcher, QueueFull
+from lambda_pipeline.online.batcher import Batch, BatcherClosed, DeadlineExceeded, DynamicBatcher, QueueFull
 
 LONG = 60.0  # seconds; nothing here waits this long
 
@@ -52,8 +51,8 @@ def test_every_item_gets_its_own_result(max_batch: int, count: int, threads: int
         sizes.append(len(batch))
         return double(batch)
 
-    with DynamicBatcher(run, max_batch, wait, capacity=8, threads=threads) as batcher:
-        futures = [batcher.submit(item, block=True) for item in range(count)]
+    with DynamicBatcher(run, max_batch, wait, capacity=60, threads=threads) as batcher:
+        futures = [batcher.submit(item) for item in range(count)]
         assert [future.result(LONG) for future in futures] == [item * 2 for item in range(count)]
     assert sum(sizes) == count
     assert all(1 <= size <= max_batch for size in sizes)
@@ -88,13 +87,9 @@ def test_the_queue_is_bounded(device: Device) -> None:
     futures += [batcher.submit(1), batcher.submit(2)]
     with pytest.raises(QueueFull, match="2 items are waiting"):
         batcher.submit(3)
-    blocked: list[Future[int]] = []
-    thread = threading.Thread(target=lambda: blocked.append(batcher.submit(3, block=True)))
-    thread.start()
     device.let_go()
-    thread.join()
-    assert [future.result(LONG) for future in futures + blocked] == [0, 2, 4, 6]
     batcher.close()
+    assert [future.result(LONG) for future in futures] == [0, 2, 4]
 
 
 def test_an_item_past_its_deadline_is_not_computed(device: Device) -> None:
@@ -166,32 +161,6 @@ def test_close_computes_what_waits_and_takes_no_more() -> None:
     assert future.result(0) == 2
     with pytest.raises(BatcherClosed):
         batcher.submit(2)
-
-
-def test_close_can_drop_what_waits(device: Device) -> None:
-    batcher = DynamicBatcher(device.run, 1, 0.0, capacity=1)
-    running = batcher.submit(0)
-    device.entered.acquire()
-    waiting = batcher.submit(1)
-    refused = threading.Event()
-
-    def blocked() -> None:
-        try:
-            batcher.submit(2, block=True)
-        except BatcherClosed:
-            refused.set()
-
-    thread = threading.Thread(target=blocked)
-    thread.start()
-    closing = threading.Thread(target=lambda: batcher.close(cancel_pending=True))
-    closing.start()
-    with pytest.raises(BatcherClosed):
-        waiting.result(LONG)
-    thread.join()
-    assert refused.is_set()
-    device.let_go()
-    closing.join()
-    assert running.result(LONG) == 0
 
 
 @pytest.mark.parametrize("wrong", [(0, 0.0, 1, 1), (1, -1.0, 1, 1), (1, 0.0, 0, 1), (1, 0.0, 1, 0)])

@@ -29,7 +29,7 @@ class DeadlineExceeded(ServiceError):
 
 
 class BatcherClosed(ServiceError):
-    """The batcher is closed, or was closed before it took the item."""
+    """The batcher is closed and takes no more items."""
 
 
 class Batch(list[T]):
@@ -72,7 +72,6 @@ class DynamicBatcher(Generic[T, R]):
         self._closed = False
         self._lock = threading.Lock()
         self._arrived = threading.Condition(self._lock)
-        self._room = threading.Condition(self._lock)
         self._threads = [
             threading.Thread(target=self._serve, name=f"batcher-{index}", daemon=True)
             for index in range(threads)
@@ -80,23 +79,14 @@ class DynamicBatcher(Generic[T, R]):
         for thread in self._threads:
             thread.start()
 
-    def submit(
-        self,
-        item: T,
-        deadline_ns: int | None = None,
-        *,
-        block: bool = False,
-    ) -> Future[R]:
+    def submit(self, item: T, deadline_ns: int | None = None) -> Future[R]:
         """Queue one item. ``deadline_ns``, Unix ns: when its result would be of no use any more.
 
-        Raises QueueFull when ``capacity`` items wait, or waits for room with ``block=True``; raises
-        BatcherClosed after :meth:`close`. The future raises DeadlineExceeded, BatcherClosed or what ``run``
-        raised.
+        Raises QueueFull when ``capacity`` items wait, and BatcherClosed after :meth:`close`. The future
+        raises DeadlineExceeded or what ``run`` raised.
         """
         waiting: _Waiting[T, R] = _Waiting(item, deadline_ns, Future())
         with self._lock:
-            while block and len(self._waiting) >= self._capacity and not self._closed:
-                self._room.wait()
             if self._closed:
                 raise BatcherClosed("the batcher is closed")
             if len(self._waiting) >= self._capacity:
@@ -105,18 +95,11 @@ class DynamicBatcher(Generic[T, R]):
             self._arrived.notify()
         return waiting.future
 
-    def close(self, *, cancel_pending: bool = False) -> None:
-        """Take no more items, compute those that wait (or fail them with BatcherClosed), and stop."""
+    def close(self) -> None:
+        """Take no more items, compute those that wait, and stop."""
         with self._lock:
             self._closed = True
-            dropped = list(self._waiting) if cancel_pending else []
-            if cancel_pending:
-                self._waiting.clear()
             self._arrived.notify_all()
-            self._room.notify_all()
-        for waiting in dropped:
-            if waiting.future.set_running_or_notify_cancel():
-                waiting.future.set_exception(BatcherClosed("closed before the item was taken"))
         for thread in self._threads:
             if thread is not threading.current_thread():
                 thread.join()
@@ -155,7 +138,6 @@ class DynamicBatcher(Generic[T, R]):
                     break
                 self._arrived.wait(left)
             taken = [self._waiting.popleft() for _ in range(min(self._max_batch, len(self._waiting)))]
-            self._room.notify(len(taken))
             if self._waiting:  # more than one batch was waiting: another thread may have slept through it
                 self._arrived.notify()
             return taken
