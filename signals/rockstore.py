@@ -30,6 +30,7 @@ from signals.errors import ConfigurationError, PipelineError, ServiceError
 BLOCK_CACHE_BYTES = 256 * 2**20
 WRITE_BUFFER_BYTES = 64 * 2**20
 BLOOM_BITS_PER_KEY = 10.0
+BLOCK_BYTES = 16 * 2**10  # a few embeddings: an index, which is in memory, has an entry for each block
 SCAN_AHEAD_BYTES = 2 * 2**20
 
 
@@ -76,8 +77,9 @@ class Rockstore:
 
     def contains_many(self, keys: Sequence[bytes]) -> list[bool]:
         """Whether each key has a value, in the order of ``keys``. Keys that have none cost hardly a read."""
+        once = _once()
         with _rocksdb(self.path):
-            return [key in self._db for key in keys]
+            return [self._db.get(key, read_opt=once) is not None for key in keys]
 
     def scan(self, prefix: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
         """All items whose key starts with ``prefix``, in key order, as of the first read."""
@@ -161,15 +163,22 @@ def _options() -> Options:
     options.set_keep_log_file_num(2)
     table = BlockBasedOptions()
     table.set_block_cache(Cache(BLOCK_CACHE_BYTES))
+    table.set_block_size(BLOCK_BYTES)
     table.set_bloom_filter(BLOOM_BITS_PER_KEY, False)
     options.set_block_based_table_factory(table)
     return options
 
 
-def _scan_options() -> ReadOptions:
-    """A scan comes by once: the cache would lose what is asked for, and pay for it."""
+def _once() -> ReadOptions:
+    """For what comes by once: the cache would lose what is asked for, and pay for it. For a key that has no
+    value, each file whose Bloom filter errs reads a block; these filled the whole cache."""
     options = ReadOptions()
     options.fill_cache(False)
+    return options
+
+
+def _scan_options() -> ReadOptions:
+    options = _once()
     options.set_readahead_size(SCAN_AHEAD_BYTES)
     return options
 
