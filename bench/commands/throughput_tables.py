@@ -107,7 +107,6 @@ def targets_table(found: Sequence[Target]) -> Table:
     table = figures_table("target", "limit", "measured", "unit", "met")
     for target in found:
         measured = "not measured" if target.measured is None else f"{target.measured:#,.3g}"
-        table.add_row(
-            target.name, f"{target.comparison} {target.limit:,g}", measured, target.unit, target.verdict
-        )
+        limit = f"{target.limit:,.3g}" if target.limit < 1000 else f"{target.limit:,.0f}"
+        table.add_row(target.name, f"{target.comparison} {limit}", measured, target.unit, target.verdict)
     return table
