@@ -92,7 +92,8 @@ class ImageRef(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class _Fetched:
-    image: ImageRef
+    media: MediaConfig
+    galaxy: str
     data: bytes
     times: StageTimes
 
@@ -136,8 +137,8 @@ class LocalCompute:
         self._fetch, self._engine, self._catalog = fetch, engine, catalog
         self._ledger, self._pool = ledger, pool
         self._threads = ThreadPoolExecutor(threads, "fetch") if threads > 1 else None
-        self._device = threading.Lock()
-        self._turn = threading.Lock() if in_turn else None
+        self._device = threading.RLock()  # whoever decodes in its turn has it already when it infers
+        self._in_turn = in_turn
 
     @classmethod
     def of_worker(
@@ -201,10 +202,10 @@ class LocalCompute:
         pipeline that is not in the catalog.
         """
         each = self._threads.map if self._threads is not None and len(images) > 1 else map
-        if self._turn is None:
+        if not self._in_turn:
             return self._computed(list(each(lambda image: self._decoded(self._fetched(image)), images)))
         fetched = list(each(self._fetched, images))
-        with self._turn:
+        with self._device:
             return self._computed([self._decoded(item) for item in fetched])
 
     def close(self) -> None:
@@ -219,6 +220,7 @@ class LocalCompute:
         self.close()
 
     def _fetched(self, image: ImageRef) -> _Fetched | ComputeResult | Exception:
+        media = self._catalog.pipeline(image.pipeline).media
         start_ns = time.time_ns()
         try:
             data = self._fetch(image.object_key)
@@ -226,21 +228,20 @@ class LocalCompute:
             return _failed("fetch", error, "", StageTimes(start_ns, time.time_ns()))
         except Exception as error:
             return error
-        return _Fetched(image, data, StageTimes(start_ns, time.time_ns()))
+        return _Fetched(media, image.galaxy, data, StageTimes(start_ns, time.time_ns()))
 
     def _decoded(self, item: _Fetched | ComputeResult | Exception) -> _Prepared | ComputeResult | Exception:
         if not isinstance(item, _Fetched):
             return item
-        media = self._catalog.pipeline(item.image.pipeline).media
         # Without turns the stage begins where the fetch has ended: there is nothing to wait for.
-        start_ns = item.times.fetch_end_ns if self._turn is None else time.time_ns()
+        start_ns = time.time_ns() if self._in_turn else item.times.fetch_end_ns
         try:
-            tensor = load_image(item.data, media, self._engine.model.manifest)
+            tensor = load_image(item.data, item.media, self._engine.model.manifest)
         except ImageError as error:
             times = replace(item.times, decode_start_ns=start_ns, decode_end_ns=time.time_ns())
             return _failed("decode", error, image_signature(item.data), times)
         times = replace(item.times, decode_start_ns=start_ns, decode_end_ns=time.time_ns())
-        return _Prepared(tensor, item.image.galaxy, item.data, times)
+        return _Prepared(tensor, item.galaxy, item.data, times)
 
     def _computed(
         self, loaded: Sequence[_Prepared | ComputeResult | Exception]

@@ -6,6 +6,8 @@ of what the client in Python costs, which serves everything else (:mod:`signals.
 
 from __future__ import annotations
 
+import contextlib
+import ipaddress
 from collections.abc import Callable
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -69,7 +71,7 @@ class ObjectTransfer:
                     "read_timeout": timedelta(seconds=read_timeout_seconds),
                     "timeout": timedelta(seconds=REQUEST_SECONDS),
                     "proxy_url": _NOWHERE,  # a proxy that is never asked keeps the environment's away
-                    "proxy_excludes": urlsplit(f"//{endpoint.endpoint}").hostname or "",
+                    "proxy_excludes": _host(endpoint),
                 },
                 retry_config={"max_retries": retries, "retry_timeout": timedelta(seconds=RETRY_SECONDS)},
             )
@@ -129,8 +131,14 @@ def _is_plain(key: str) -> bool:
 def _travels_safely(endpoint: S3Endpoint) -> bool:
     """Whether nobody between here and there can change a body: over TLS, as S3 clients see it, and on this
     machine. The hash of a body in its signature costs client and server more than the rest of a PUT."""
-    host = urlsplit(f"//{endpoint.endpoint}").hostname or ""
-    return endpoint.secure or host == "localhost" or host.startswith("127.") or host == "::1"
+    host = _host(endpoint)
+    with contextlib.suppress(ValueError):  # a name, which may say anything
+        return endpoint.secure or ipaddress.ip_address(host).is_loopback
+    return host == "localhost"
+
+
+def _host(endpoint: S3Endpoint) -> str:
+    return urlsplit(f"//{endpoint.endpoint}").hostname or ""
 
 
 def _brief(error: Exception) -> str:

@@ -6,7 +6,7 @@ import statistics
 import time
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import duckdb
 import numpy as np
@@ -50,7 +50,7 @@ class Level:
     n: int
     p50_seconds_by_round: tuple[float, ...]
     p99_seconds_by_round: tuple[float, ...]
-    core_ms_by_process: Mapping[str, float] = field(default_factory=dict)
+    core_ms_by_process: Mapping[str, float]
 
     @property
     def core_ms_per_image(self) -> float:

@@ -19,6 +19,7 @@ from bench.services.metastore import create_metastore
 from bench.services.metastore_schema import prepare_metastore_schema
 from bench.services.postgres import PostgresServer, install_pgmq
 from bench.services.s3proxy import S3ProxyServer
+from lambda_pipeline.pinlater import PgmqPinLater
 from signals.architecture import RpcEndpoint, RunContext, S3Endpoint
 from signals.efficientnet import build_model
 from signals.process import ProcessGroup
@@ -60,6 +61,16 @@ def postgres(group: ProcessGroup, services_dir: Path) -> Iterator[str]:
     install_pgmq(dsn)
     yield dsn
     server.stop()
+
+
+@pytest.fixture
+def pinlater(postgres: str) -> Iterator[PgmqPinLater]:
+    """An empty queue of its own."""
+    queue = PgmqPinLater(postgres, f"test_{secrets.token_hex(4)}", "online")
+    queue.create()
+    queue.create()  # again: nothing happens
+    yield queue
+    queue.close()
 
 
 @pytest.fixture(scope="session")

@@ -1,8 +1,6 @@
 from __future__ import annotations
 
-import secrets
 import threading
-from collections.abc import Iterator
 
 import pytest
 
@@ -11,14 +9,6 @@ from lambda_pipeline.pinlater import Job, PgmqPinLater
 
 pytestmark = pytest.mark.integration
 PATIENCE_SECONDS = 20.0
-
-
-@pytest.fixture
-def pinlater(postgres: str) -> Iterator[PgmqPinLater]:
-    queue = PgmqPinLater(postgres, f"test_{secrets.token_hex(4)}", "nightly")
-    queue.create()
-    yield queue
-    queue.close()
 
 
 def test_a_job_is_done_while_another_waits(pinlater: PgmqPinLater) -> None:

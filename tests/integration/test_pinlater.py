@@ -7,7 +7,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 
 import pytest
 
@@ -16,15 +15,6 @@ from signals.errors import ServiceError
 
 pytestmark = pytest.mark.integration
 CLAIM_SECONDS = 30.0
-
-
-@pytest.fixture
-def pinlater(postgres: str) -> Iterator[PgmqPinLater]:
-    queue = PgmqPinLater(postgres, f"test_{secrets.token_hex(4)}", "online")
-    queue.create()
-    queue.create()  # again: nothing happens
-    yield queue
-    queue.close()
 
 
 def take(pinlater: PgmqPinLater, timeout_seconds: float = 5.0, claim_seconds: float = CLAIM_SECONDS) -> Job:

@@ -36,7 +36,7 @@ def test_a_drain_is_compared_with_the_bare_loop_around_it() -> None:
 
 
 def test_a_target_is_met_missed_or_not_measured() -> None:
-    half_load = Level(0.5, 50.0, 100, (0.014, 0.011, 0.015), (0.050, 0.900, 0.030))
+    half_load = Level(0.5, 50.0, 100, (0.014, 0.011, 0.015), (0.050, 0.900, 0.030), {})
     latency = Latency(STREAM, 40, 0.010, (half_load,))
     found = targets(
         [DRAIN, replace(DRAIN, seconds=2.0)], [], GssSpeed(12e3, 2e-4, 9e-4, 1e3), [], [latency], 0.03
