@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from lambda_pipeline.child import log
 from lambda_pipeline.online.arrival import Arrival, Ends
 from lambda_pipeline.online.external_service import POOL
+from lambda_pipeline.online.images_in_work import ImagesInWork
 from lambda_pipeline.online.inference_client import InferenceClient, Inferred
 from lambda_pipeline.pinlater import Job, PinLater
 from signals.architecture import RunContext
@@ -45,8 +46,8 @@ class Clients:
 
 
 class ImageGroups:
-    """Brings groups of jobs to their ends, one group at a time; for one thread. ``fetchers`` fetch and decode
-    the images of a group; without any, that thread does."""
+    """Brings groups of jobs to their ends, one group at a time; for one thread. ``images`` are those of all
+    groups in hand. ``fetchers`` fetch and decode the images of a group; without any, that thread does."""
 
     def __init__(
         self,
@@ -55,11 +56,13 @@ class ImageGroups:
         manifest: ModelManifest,
         clients: Clients,
         ends: Ends,
+        images: ImagesInWork,
         fetchers: ThreadPoolExecutor | None,
     ) -> None:
         self._context, self._catalog, self._manifest = context, catalog, manifest
-        self._clients, self._ends = clients, ends
+        self._clients, self._ends, self._images = clients, ends, images
         self._fetchers = fetchers
+        self._prolong_seconds = context.claim_seconds / PROLONGATIONS_PER_CLAIM
         self._in_work: list[Arrival] = []
         self._claimed_at = 0.0  # monotonic seconds
 
@@ -71,8 +74,10 @@ class ImageGroups:
         while group:
             # A second arrival of an image waits for the first, and then finds its signals.
             first_of = {arrival.image: arrival for arrival in reversed(group)}
-            self._run_distinct([arrival for arrival in group if first_of[arrival.image] is arrival])
-            group = [arrival for arrival in group if first_of[arrival.image] is not arrival]
+            with self._images.begin(first_of, self._prolong_seconds) as begun:
+                taken = {image: first_of[image] for image in begun}
+                self._run_distinct([arrival for arrival in group if taken.get(arrival.image) is arrival])
+            group = [arrival for arrival in group if taken.get(arrival.image) is not arrival]
 
     def _accept(self, jobs: Sequence[Job]) -> list[Arrival]:
         accepted: list[Arrival] = []
@@ -196,8 +201,8 @@ class ImageGroups:
         return group
 
     def _keep_claims(self) -> None:
-        """Prolong the claims of those in work before they can run out."""
-        if time.monotonic() - self._claimed_at < self._context.claim_seconds / PROLONGATIONS_PER_CLAIM:
+        """Prolong the claims of those in hand before they can run out."""
+        if time.monotonic() - self._claimed_at < self._prolong_seconds:
             return
         self._claimed_at = time.monotonic()
         for arrival in self._in_work:

@@ -15,6 +15,7 @@ from lambda_pipeline.child import log, run_process
 from lambda_pipeline.job_threads import IN_HAND, take_jobs
 from lambda_pipeline.online.arrival import Ends
 from lambda_pipeline.online.image_group import Clients, ImageGroups
+from lambda_pipeline.online.images_in_work import ImagesInWork
 from lambda_pipeline.online.inference_client import InferenceClient
 from lambda_pipeline.online.ready_files import worker_ready_file
 from lambda_pipeline.pinlater import PgmqPinLater
@@ -53,10 +54,12 @@ def work(context: RunContext, index: int, stop: StopSignal) -> None:
         catalog = Catalog.load(context.catalog_path)
         threads = host_threads(context.workers)
         fetchers = stack.enter_context(ThreadPoolExecutor(threads, "fetch")) if threads > 1 else None
+        images = ImagesInWork()
         hands = [
             ImageGroups(
                 *(context, catalog, manifest, clients),
                 Ends(pinlater, stack.enter_context(Publisher(context)), context.max_attempts),
+                images,
                 fetchers,
             )
             for _ in range(IN_HAND)
