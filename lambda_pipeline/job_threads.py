@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
@@ -14,40 +13,69 @@ from signals.errors import ServiceError
 IN_HAND = 2  # one computes while the other fetches, or stores
 WAIT_SECONDS = 0.5  # without a wake-up: for retries and for claims that ran out
 
+Work = Callable[[list[Job]], None]
+
 
 def take_jobs(
-    pinlater: PinLater,
-    works: Sequence[Callable[[list[Job]], None]],
-    stop: threading.Event,
-    *,
-    limit: int,
-    claim_seconds: float,
+    pinlater: PinLater, works: Sequence[Work], stop: threading.Event, *, limit: int, claim_seconds: float
 ) -> None:
     """A thread for each of ``works`` calls it with jobs that it claimed: those that are there, at most
-    ``limit``; until ``stop`` is set. Raises what a work raises, once the others have ended as well."""
+    ``limit``; until ``stop`` is set. A job that was delivered before is all that this process has claimed
+    while it is worked on: should it be the one that kills its workers, it takes no other with it. Raises what
+    a work raises, once the others have ended as well."""
+    hands = _Hands(pinlater, stop, limit=limit, claim_seconds=claim_seconds)
     with ThreadPoolExecutor(len(works), "job") as threads:
-        take = functools.partial(_take, pinlater, stop=stop, limit=limit, claim_seconds=claim_seconds)
-        taking = [threads.submit(take, work) for work in works]
+        taking = [threads.submit(hands.take, work) for work in works]
         wait(taking, return_when=FIRST_COMPLETED)
         stop.set()  # one that ended by itself is broken: the process ends, and is started again
     for future in taking:
         future.result()
 
 
-def _take(
-    pinlater: PinLater,
-    work: Callable[[list[Job]], None],
-    *,
-    stop: threading.Event,
-    limit: int,
-    claim_seconds: float,
-) -> None:
-    while not stop.is_set():
-        try:
-            if jobs := pinlater.dequeue(limit, claim_seconds):
+class _Hands:
+    """What the threads of one process share."""
+
+    def __init__(
+        self, pinlater: PinLater, stop: threading.Event, *, limit: int, claim_seconds: float
+    ) -> None:
+        self._pinlater, self._stop = pinlater, stop
+        self._limit, self._claim_seconds = limit, claim_seconds
+        self._claiming = threading.Lock()  # whoever has it claims, or works alone
+        self._changed = threading.Condition()
+        self._busy = 0  # threads at work without it
+
+    def take(self, work: Work) -> None:
+        """Serve one thread until the stop."""
+        while not self._stop.is_set():
+            try:
+                if not self._work_once(work):
+                    self._pinlater.wait(WAIT_SECONDS)
+            except ServiceError as error:
+                log(f"taking no jobs: {error}")
+                self._stop.wait(WAIT_SECONDS)
+
+    def _work_once(self, work: Work) -> bool:
+        """Whether there was something to do."""
+        with self._claiming:
+            jobs = [] if self._stop.is_set() else self._pinlater.dequeue(self._limit, self._claim_seconds)
+            if any(job.attempt > 1 for job in jobs):
+                self._wait_for_the_others()
                 work(jobs)
-            else:
-                pinlater.wait(WAIT_SECONDS)
-        except ServiceError as error:
-            log(f"taking no jobs: {error}")
-            stop.wait(WAIT_SECONDS)
+                return True
+            if not jobs:
+                return False
+            self._add(1)
+        try:
+            work(jobs)
+        finally:
+            self._add(-1)
+        return True
+
+    def _wait_for_the_others(self) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._busy == 0)
+
+    def _add(self, threads: int) -> None:
+        with self._changed:
+            self._busy += threads
+            self._changed.notify_all()
