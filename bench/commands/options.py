@@ -38,6 +38,20 @@ class Names(click.ParamType):
         return names
 
 
+def _in_a_folder(_context: click.Context, parameter: click.Parameter, path: Path | None) -> Path | None:
+    """Whatever takes long must not find out at its end that there is nowhere to write."""
+    if path is not None and not path.absolute().parent.is_dir():
+        raise ConfigurationError(f"{parameter.opts[0]} {path}: there is no such folder")
+    return path
+
+
+json_option = click.option(
+    "--json",
+    "json_path",
+    type=click.Path(path_type=Path, dir_okay=False),
+    callback=_in_a_folder,
+    help="Also write a JSON file. Of a command that was cut off it holds what there is.",
+)
 config_option = click.option(
     "--config",
     "config_path",

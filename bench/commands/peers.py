@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import click
-import orjson
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from bench.commands.options import Names
+from bench.commands.options import Names, json_option
+from bench.commands.outcome import check_option, hold, keep
 from bench.commands.results_console import results_console, stderr_lines
 from bench.commands.throughput_tables import targets_table
 from bench.config import HarnessConfig
@@ -37,7 +37,7 @@ SYSTEMS = (NIGHTLY, "daft", "mapinarrow", STREAM, "bytewax", "faust")
 
 @click.command()
 @click.option("--count", type=click.IntRange(200), default=2000, show_default=True, help="Images per drain.")
-@click.option("--rounds", type=click.IntRange(1), default=3, show_default=True, help="Of all systems.")
+@click.option("--rounds", type=click.IntRange(1), default=5, show_default=True, help="Of all systems.")
 @click.option(
     "--systems",
     type=Names(SYSTEMS),
@@ -59,15 +59,22 @@ SYSTEMS = (NIGHTLY, "daft", "mapinarrow", STREAM, "bytewax", "faust")
     show_default=True,
     help="Folder with the peers' programs.",
 )
-@click.option("--json", "json_path", type=click.Path(path_type=Path), help="Also write a JSON file.")
+@json_option
+@check_option
 def peers(
-    count: int, rounds: int, systems: str, environments: Path, programs: Path, json_path: Path | None
+    count: int,
+    rounds: int,
+    systems: tuple[str, ...],
+    environments: Path,
+    programs: Path,
+    json_path: Path | None,
+    check: bool,
 ) -> None:
     """Drain the same images through our paths and through programs that a user would write instead.
 
-    Each drain has windows of the bare loop right before and after it. Streams are then offered half of their
-    own rate. A peer's embeddings must equal ours. Leave the machine alone meanwhile; when interrupted, what
-    was measured so far is shown and written.
+    Each system has windows of the bare loop before it is started and after it was stopped. Streams are
+    offered half of their own rate, too. A peer's embeddings must equal ours. Leave the machine alone
+    meanwhile; when interrupted, what was measured so far is shown and written.
     """
     note = stderr_lines()
     where = Programs(programs, environments)
@@ -82,23 +89,27 @@ def peers(
         raise ConfigurationError(f"--count {count}: the data set has {len(dataset.images)} images")
     dataset = dataclasses.replace(dataset, images=dataset.images[:needed])
     found: list[SystemFigures] = []
-    layout = usual_layout(config.inference)
+    layout, is_complete = usual_layout(config.inference), False
     try:
         with (
             stand(config, dataset, note) as servers,
             BareLoop(servers.material(model_dir), layout, servers.s3_processes) as loop,
         ):
             reference = Reference(servers, model_dir, count)
-            runner = PeerRunner(servers, model_dir, Windows(loop), where, reference)
-            _measure(runner, systems, count, rounds, found, note)
+            runner = PeerRunner(servers, model_dir, where, reference)
+            _measure(runner, Windows(loop), systems, count, rounds, found, note)
+        is_complete = True
     finally:
-        if json_path is not None:
-            json_path.write_bytes(orjson.dumps(as_plain(found), option=orjson.OPT_INDENT_2))
-        results_console().print(tables(found))
+        if found:
+            results_console().print(tables(found))
+            keep(json_path, as_plain(found), is_complete=is_complete)
+    if check:
+        hold(peer_targets(found))
 
 
 def _measure(
     runner: PeerRunner,
+    windows: Windows,
     chosen: Sequence[str],
     count: int,
     rounds: int,
@@ -111,7 +122,7 @@ def _measure(
         for name in chosen if number % 2 == 0 else reversed(chosen):  # a drift falls on all alike
             note(f"round {number + 1} of {rounds}: {name}")
             try:
-                measured = _observe(runner, name, count)
+                measured = _observe(runner, windows, name, count)
             except LkbenchError as error:
                 note(f"{name} failed: {error}")
                 failed = error
@@ -122,24 +133,26 @@ def _measure(
         raise failed
 
 
-def _observe(runner: PeerRunner, name: str, count: int) -> SystemFigures:
-    ours: dict[str, tuple[str, Callable[[Stand, Path, Windows, int], Observed]]] = {
+def _observe(runner: PeerRunner, windows: Windows, name: str, count: int) -> SystemFigures:
+    ours: dict[str, tuple[str, Callable[[Stand, Path, int], Observed]]] = {
         NIGHTLY: ("lambda", observe_nightly),
         STREAM: ("kappa", observe_stream),
     }
-    if name in ours:
-        arm, observe = ours[name]
-        seen = observe(runner.stand, runner.model_dir, runner.windows, count)
-        return figures(name, arm_lines_of_code(arm), seen)
-    (peer,) = (peer for peer in PEERS if peer.name == name)
-    return figures(name, runner.programs.lines_of_code(peer), runner.observe(peer, count))
+    with windows.around() as bare:  # no system is up then: some poll while they have nothing to do
+        if name in ours:
+            arm, observe = ours[name]
+            seen, lines = observe(runner.stand, runner.model_dir, count), arm_lines_of_code(arm)
+        else:
+            (peer,) = (peer for peer in PEERS if peer.name == name)
+            seen, lines = runner.observe(peer, count), runner.programs.lines_of_code(peer)
+    return figures(name, lines, seen, bare)
 
 
 def as_plain(found: Sequence[SystemFigures]) -> dict[str, object]:
     """JSON-able; units are in the names."""
     return {
         "measured": [{**dataclasses.asdict(item), "ratio": item.ratio} for item in found],
-        "targets": [{**dataclasses.asdict(t), "met": t.met} for t in peer_targets(found)],
+        "targets": [target.as_plain() for target in peer_targets(found)],
     }
 
 
@@ -162,7 +175,7 @@ def tables(found: Sequence[SystemFigures]) -> RenderableType:
         )
     cosine = min((item.smallest_cosine for item in found if item.smallest_cosine is not None), default=None)
     notes = (
-        "Medians of the rounds (smallest-largest). L: the bare loop right before and after. first: until the "
+        "Medians of the rounds (smallest-largest). L: the bare loop before and after. first: until the "
         "first image was done. core-ms per image, memory: of the system's own processes; object store, "
         "broker, PostgreSQL left out. p50, p99: at half of the system's own rate. lines: of code; "
         "of ours, the arm's package and the shared core. Smallest cosine of a peer's embeddings to ours: "

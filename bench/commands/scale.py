@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import click
-import orjson
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from bench.commands.options import Names
+from bench.commands.options import Names, json_option
+from bench.commands.outcome import check_option, hold, keep
 from bench.commands.results_console import results_console, stderr_lines
 from bench.config import HarnessConfig
 from bench.figures_table import figures_table
@@ -44,8 +44,11 @@ NIGHT_LIMIT = 0.50  # of memory, where the rows are three times as many
     help="Which of them get the images; '': none.",
 )
 @click.option("--nights/--no-nights", default=True, show_default=True, help="End the days of the images.")
-@click.option("--json", "json_path", type=click.Path(path_type=Path), help="Also write a JSON file.")
-def scale(images: int, signals: int, arms: tuple[str, ...], nights: bool, json_path: Path | None) -> None:
+@json_option
+@check_option
+def scale(
+    images: int, signals: int, arms: tuple[str, ...], nights: bool, json_path: Path | None, check: bool
+) -> None:
     """Send very many small images through each arm with the near-free model; dump a large store.
 
     Cost per image and memory of the last fifth are compared with those of the first; a night of three times
@@ -57,6 +60,7 @@ def scale(images: int, signals: int, arms: tuple[str, ...], nights: bool, json_p
     prepare(config, note)
     model_dir = build_near_free_model()
     found: list[AtScale] = []
+    is_complete = False
     with tempfile.TemporaryDirectory(prefix="lkbench-scale-") as folder:
         try:
             with stand(config, small_images(Path(folder)), note) as servers:
@@ -66,10 +70,13 @@ def scale(images: int, signals: int, arms: tuple[str, ...], nights: bool, json_p
                 if signals:
                     found.append(AtScale("kappa dump"))
                     dump(servers, found[-1], model_dir, signals, note)
+            is_complete = True
         finally:
-            if json_path is not None:
-                json_path.write_bytes(orjson.dumps(as_plain(found), option=orjson.OPT_INDENT_2))
-            results_console().print(tables(found))
+            if found:
+                results_console().print(tables(found))
+                keep(json_path, as_plain(found), is_complete=is_complete)
+    if check:
+        hold(targets(found))
 
 
 def targets(found: Sequence[AtScale]) -> list[Target]:
@@ -92,7 +99,7 @@ def as_plain(found: Sequence[AtScale]) -> dict[str, object]:
     """JSON-able; units are in the names."""
     return {
         "paths": [dataclasses.asdict(item) for item in found],
-        "targets": [{**dataclasses.asdict(t), "met": t.met} for t in targets(found)],
+        "targets": [target.as_plain() for target in targets(found)],
     }
 
 

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import click
-import orjson
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from bench.commands.options import Names
+from bench.commands.options import Names, json_option
+from bench.commands.outcome import check_option, hold, keep
 from bench.commands.results_console import results_console, stderr_lines
 from bench.commands.throughput_tables import targets_table
 from bench.config import HarnessConfig
@@ -48,9 +48,16 @@ SHOWN_CORE_MS = 0.05  # what a process needs at least to be named
     show_default=True,
     help="The near-free model leaves little but the plumbing.",
 )
-@click.option("--json", "json_path", type=click.Path(path_type=Path), help="Also write a JSON file.")
+@json_option
+@check_option
 def scale_out(
-    count: int, warm_up: int, rounds: int, arms: tuple[str, ...], model: str, json_path: Path | None
+    count: int,
+    warm_up: int,
+    rounds: int,
+    arms: tuple[str, ...],
+    model: str,
+    json_path: Path | None,
+    check: bool,
 ) -> None:
     """Drain the same backlogs through one of everything and through the layout of a cluster.
 
@@ -66,18 +73,20 @@ def scale_out(
         model_dir = build_near_free_model()
     dataset = load_dataset(DEFAULT_DATASET, note)
     dataset = dataclasses.replace(dataset, images=dataset.images[:DISTINCT])
-    found = ScaleOut()
+    found, is_complete = ScaleOut(), False
     try:
         measure_scale_out(
             *(config, dataset, model_dir, Plan(count, warm_up, rounds, arms), found),
             measured=lambda drain: note(drain_line(drain)),
             progress=note,
         )
+        is_complete = True
     finally:
         if found.drains:
-            if json_path is not None:
-                json_path.write_bytes(orjson.dumps(as_plain(found), option=orjson.OPT_INDENT_2))
             results_console().print(tables(found))
+            keep(json_path, as_plain(found), is_complete=is_complete)
+    if check:
+        hold(found.targets())
 
 
 def drain_line(drain: LayoutDrain) -> str:
@@ -100,7 +109,7 @@ def as_plain(found: ScaleOut) -> dict[str, object]:
             for drain in found.drains
         ],
         "idle_core_ms_per_second": found.idle_core_ms,
-        "targets": [{**dataclasses.asdict(t), "met": t.met} for t in found.targets()],
+        "targets": [target.as_plain() for target in found.targets()],
     }
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import click
 
-from bench.commands.options import Names
+from bench.commands.options import Names, json_option
+from bench.commands.outcome import check_option, hold
 from bench.commands.results_console import results_console, stderr_lines
 from bench.commands.throughput_tables import drain_line, tables
 from bench.config import HarnessConfig
@@ -25,14 +26,12 @@ from bench.throughput.latency import ARRIVALS, Latency
 from bench.throughput.overhead import Overhead
 from bench.throughput.rounds import Plan, measure_rounds
 from bench.throughput.stand import Progress, Stand, stand
-from signals.errors import ConfigurationError
 from signals.near_free import build_near_free_model
 
 PATHS = (ONLINE, NIGHTLY, STREAM)
 ROUNDS = 7  # the pace of a machine changes from one to the next; five gave medians that did, too
 GSS_SECONDS = 3.0
 NEAR_FREE_WINDOW_SECONDS = 2.0  # in which it does more images than the configured model in a whole window
-NEAR_FREE_NIGHT_EVERY = 2  # rounds; four fifths of such a night are Spark's start and what follows step 5
 
 
 @click.command()
@@ -75,12 +74,8 @@ NEAR_FREE_NIGHT_EVERY = 2  # rounds; four fifths of such a night are Spark's sta
 )
 @click.option("--search/--no-search", default=False, help="Search the bare loop's layout first.")
 @click.option("--config", "config_path", type=click.Path(path_type=Path), help="TOML file.")
-@click.option(
-    "--json",
-    "json_file",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Keep what was measured in this file, up to date after each measurement.",
-)
+@json_option
+@check_option
 def throughput(
     images: str,
     count: int,
@@ -95,7 +90,8 @@ def throughput(
     conversion_rows: int,
     search: bool,
     config_path: Path | None,
-    json_file: Path | None,
+    json_path: Path | None,
+    check: bool,
 ) -> None:
     """Drain backlogs through each path, in rounds, with windows of the bare loop in between.
 
@@ -104,8 +100,6 @@ def throughput(
     prints what it has measured so far.
     """
     note = stderr_lines()
-    if json_file is not None and not json_file.absolute().parent.is_dir():
-        raise ConfigurationError(f"--json {json_file}: there is no such folder")
     plan = Plan(count, warm_up, rounds, paths, arrivals if latency else 0)
     config = HarnessConfig.load(config_path)
     configured = prepare(config, note).model_dir
@@ -114,8 +108,8 @@ def throughput(
     found = Findings(usual_layout(config.inference), usual_layout(config.inference, ahead=False))
 
     def keep() -> None:
-        if json_file is not None:
-            found.save(json_file)
+        if json_path is not None:
+            found.save(json_path)
 
     try:
         with stand(config, dataset, note) as servers:
@@ -126,10 +120,7 @@ def throughput(
             if model != "configured":
                 note("near-free model")
                 plumbing = dataclasses.replace(
-                    plan,
-                    latency_arrivals=0,
-                    window_seconds=NEAR_FREE_WINDOW_SECONDS,
-                    night_every=NEAR_FREE_NIGHT_EVERY,
+                    plan, latency_arrivals=0, window_seconds=NEAR_FREE_WINDOW_SECONDS
                 )
                 near_free = build_near_free_model()
                 if search:
@@ -142,8 +133,10 @@ def throughput(
         found.is_complete = True
     finally:
         if not found.is_empty:
-            keep()
             results_console().print(tables(found))
+            keep()
+    if check:
+        hold(found.targets())
 
 
 def _measure_paths(

@@ -56,17 +56,9 @@ class BareLoop:
 
     def window(self, work: Work, seconds: float, batch: int = 0) -> Window:
         """Let all processes work for about ``seconds``, to the end of the batch that is under way."""
-        return self._measure([Task(work, seconds, batch)] * len(self._connections))
-
-    def images(self, work: Work, count: int) -> Window:
-        """Let all processes together do at least ``count`` images."""
-        share = -(-count // len(self._connections))
-        return self._measure([Task(work, 0.0, images=share)] * len(self._connections))
-
-    def _measure(self, tasks: Sequence[Task]) -> Window:
         before = self._watched_cpu_seconds()
-        for connection, task in zip(self._connections, tasks, strict=True):
-            connection.send(task)
+        for connection in self._connections:
+            connection.send(Task(work, seconds, batch))
         done = [self._receive(connection) for connection in self._connections]
         server_seconds = self._watched_cpu_seconds() - before
         images = sum(item.images for item in done)

@@ -67,12 +67,11 @@ class Material:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """Work for a time, or, with ``seconds`` 0, for ``images`` images. ``batch`` 0: that of the layout."""
+    """Work for a time, to the end of the batch that is under way. ``batch`` 0: that of the layout."""
 
     work: Work
     seconds: float
     batch: int = 0
-    images: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,12 +106,10 @@ class _Worker:
     def run(self, task: Task) -> Done:
         batch = task.batch or self._layout.batch
         started, cpu = time.monotonic(), time.process_time()
-        deadline = started + task.seconds if task.seconds else float("inf")
-        wanted = task.images or float("inf")
         images = 0
         for count in self._batches(task.work, batch):
             images += count
-            if images >= wanted or time.monotonic() >= deadline:
+            if time.monotonic() >= started + task.seconds:
                 break
         return Done(images, time.monotonic() - started, time.process_time() - cpu)
 

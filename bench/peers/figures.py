@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from bench.limit.loop import Window
-from bench.limit.windows import Windows
 from bench.throughput.processes import ProcessMeter
 
 SETTLING_SHARE = 0.05  # of the images, at the beginning: start-up is told apart from speed
@@ -31,23 +29,16 @@ class HalfLoad:
     p99_seconds: float
 
 
-@dataclass
-class Around:
-    """What was seen beside one drain: windows of the bare loop right before and after, and the processes."""
-
-    meter: ProcessMeter = field(default_factory=lambda: ProcessMeter(left_out=SHARED_PROCESSES))
-    bare: list[Window] = field(default_factory=list)
-
-
 @dataclass(frozen=True, slots=True)
 class Observed:
     """One drain. ``completed_ns``: when each image was done (Unix ns), sorted; ``end_ns``: when all output
-    was there; ``started_ns``: when the backlog, or the program with it, was handed over."""
+    was there; ``started_ns``: when the backlog, or the program with it, was handed over. ``meter`` was on
+    meanwhile."""
 
     started_ns: int
     completed_ns: Times
     end_ns: int
-    around: Around
+    meter: ProcessMeter
     half_load: HalfLoad | None = None
     smallest_cosine: float | None = None  # to the shared core's; None: it is the shared core
 
@@ -69,32 +60,28 @@ class SystemFigures:
 
     @property
     def ratio(self) -> float:
-        """To the bare loop around it."""
+        """To the bare loop before the system was started and after it was stopped."""
         return self.images_per_second / self.bare_images_per_second
 
 
-@contextmanager
-def around(windows: Windows) -> Iterator[Around]:
-    """Have the bare loop measured before and after the caller's drain, and the processes meanwhile."""
-    with windows.around() as bare:
-        found = Around(bare=bare)
-        with found.meter:
-            yield found
+def own_processes() -> ProcessMeter:
+    """Meters the processes of one system."""
+    return ProcessMeter(left_out=SHARED_PROCESSES)
 
 
-def figures(system: str, lines_of_code: int, seen: Observed) -> SystemFigures:
-    """What an observed drain amounts to."""
+def figures(system: str, lines_of_code: int, seen: Observed, bare: Sequence[Window]) -> SystemFigures:
+    """What an observed drain amounts to. ``bare``: the bare loop before and after."""
     start_ns, images = settled(seen.completed_ns)
-    used = seen.around.meter.cpu_seconds(start_ns, seen.end_ns)
+    used = seen.meter.cpu_seconds(start_ns, seen.end_ns)
     return SystemFigures(
         system=system,
         lines_of_code=lines_of_code,
         images=len(seen.completed_ns),
         images_per_second=images / ((seen.end_ns - start_ns) / 1e9),
-        bare_images_per_second=statistics.fmean(w.images_per_second for w in seen.around.bare),
+        bare_images_per_second=statistics.fmean(w.images_per_second for w in bare),
         first_image_seconds=(int(seen.completed_ns[0]) - seen.started_ns) / 1e9,
         core_ms_by_process={name: 1e3 * seconds / images for name, seconds in sorted(used.items())},
-        peak_bytes=seen.around.meter.peak_bytes(seen.started_ns, seen.end_ns),
+        peak_bytes=seen.meter.peak_bytes(seen.started_ns, seen.end_ns),
         half_load=seen.half_load,
         smallest_cosine=seen.smallest_cosine,
     )

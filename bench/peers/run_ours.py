@@ -11,11 +11,11 @@ import duckdb
 import numpy as np
 
 from bench.arms import load_arm
-from bench.limit.windows import Windows
-from bench.peers.figures import Observed, Times, around
+from bench.peers.figures import Observed, Times, own_processes
 from bench.peers.offer import offer_stream
 from bench.peers.task import lines_of_code
 from bench.seal import events_path, seal
+from bench.throughput.arrivals import by_arrival
 from bench.throughput.offer import offer_backlog
 from bench.throughput.stand import Stand, StartedArm
 from signals.errors import PipelineError
@@ -29,37 +29,37 @@ _NIGHTLY_END = """
 SELECT max(end_ns) FROM read_parquet($events) WHERE stage = 'step' AND detail = 'step5_protobuf'
 """
 _ANNOUNCED = """
-SELECT event_id, max(end_ns) FROM read_parquet($events) WHERE path = 'stream' AND stage = 'publish' GROUP BY 1
+SELECT event_id, max(end_ns) FROM read_parquet($events)
+WHERE path = 'stream' AND stage = 'publish' AND event_id BETWEEN $first AND $last GROUP BY event_id
 """
 
 
-def observe_nightly(stand: Stand, model_dir: Path, windows: Windows, images: int) -> Observed:
+def observe_nightly(stand: Stand, model_dir: Path, images: int) -> Observed:
     """Steps 1 to 5 of a night of ``images`` images. Raises an error of the tree."""
     with stand.started("lambda", model_dir) as started:
         offer_backlog(_submit(stand, started), range(images))
         started.arm.drain(DRAIN_SECONDS)  # the online path has them first, as every day
-        with around(windows) as beside:
+        with own_processes() as meter:
             started_ns = time.time_ns()
             started.arm.end_day(0)
     completed, end = _query(started, _NIGHTLY, _NIGHTLY_END)
     if len(completed) != images:
         raise PipelineError(f"the night computed {len(completed)} of {images} images")
-    return Observed(started_ns, completed[:, 0], int(end[0, 0]), beside)
+    return Observed(started_ns, completed[:, 0], int(end[0, 0]), meter)
 
 
-def observe_stream(stand: Stand, model_dir: Path, windows: Windows, images: int) -> Observed:
+def observe_stream(stand: Stand, model_dir: Path, images: int) -> Observed:
     """The stream: warm-up, a backlog, half load. Raises an error of the tree."""
+    announced_ns: dict[int, int] = {}
     with stand.started("kappa", model_dir) as started:
 
-        def wait(_: range) -> None:
+        def wait(numbers: range) -> int:
             started.arm.drain(DRAIN_SECONDS)
+            announced_ns.update(by_arrival(started, _ANNOUNCED, numbers))
+            return max(announced_ns[number] for number in numbers)
 
-        offer = offer_stream(_submit(stand, started), wait, windows, images, wait_for_start=wait)
-    (rows,) = _query(started, _ANNOUNCED)
-    announced = {int(event): int(end_ns) for event, end_ns in rows}
-    if missing := offer.numbers - announced.keys():
-        raise PipelineError(f"the stream did not announce {len(missing)} images")
-    return offer.observed(announced)
+        offer = offer_stream(_submit(stand, started), wait, images, wait_for_start=wait)
+    return offer.observed(announced_ns)
 
 
 def arm_lines_of_code(arm: str) -> int:

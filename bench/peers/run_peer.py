@@ -15,8 +15,7 @@ import pyarrow.parquet as pq
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from bench.limit.windows import Windows
-from bench.peers.figures import Observed, around
+from bench.peers.figures import Observed, own_processes
 from bench.peers.offer import offer_stream
 from bench.peers.reference import Reference
 from bench.peers.task import Peer, Programs, Task
@@ -38,7 +37,6 @@ class PeerRunner:
 
     stand: Stand
     model_dir: Path
-    windows: Windows
     programs: Programs
     reference: Reference
 
@@ -62,7 +60,7 @@ class PeerRunner:
     def _batch(self, peer: Peer, images: int, folder: Path, task: Task) -> tuple[Observed, dict[str, bytes]]:
         keys = self.stand.keys[:images]
         file = dataclasses.replace(task, keys=keys).save(folder / "task.json")
-        with ProcessGroup(folder / "logs") as group, around(self.windows) as beside:
+        with ProcessGroup(folder / "logs") as group, own_processes() as meter:
             started_ns = time.time_ns()
             child = group.start(
                 peer.name, self.programs.command(peer), env=self._environment(peer, file), cwd=folder
@@ -86,7 +84,7 @@ class PeerRunner:
             )
         completed = np.sort(table["done_ns"].to_numpy())
         end_ns = max(path.stat().st_mtime_ns for path in files)
-        return Observed(started_ns, completed, max(end_ns, int(completed[-1])), beside), embeddings
+        return Observed(started_ns, completed, max(end_ns, int(completed[-1])), meter), embeddings
 
     def _stream(self, peer: Peer, images: int, folder: Path, task: Task) -> tuple[Observed, dict[str, bytes]]:
         namespace = folder.name
@@ -106,7 +104,6 @@ class PeerRunner:
             offer = offer_stream(
                 topics.submit,
                 lambda numbers: topics.wait(numbers, group, DRAIN_SECONDS),
-                self.windows,
                 images,
                 wait_for_start=lambda numbers: topics.wait(numbers, group, START_SECONDS),
             )
@@ -142,8 +139,9 @@ class _Topics:
         )
         self._producer.poll(0)
 
-    def wait(self, numbers: range, group: ProcessGroup, timeout_seconds: float) -> None:
-        """Until all are done. Raises ServiceError where a process died, PipelineError where it takes long."""
+    def wait(self, numbers: range, group: ProcessGroup, timeout_seconds: float) -> int:
+        """Until all are done; when the last one was, Unix ns. Raises ServiceError where a process died,
+        PipelineError where it takes long."""
         self._producer.flush(REQUEST_SECONDS)
         deadline = time.monotonic() + timeout_seconds
         left = set(numbers) - self.done_ns.keys()
@@ -163,6 +161,7 @@ class _Topics:
                     f"{child.name}: {len(left)} images are not done after {timeout_seconds:.0f} s; its log "
                     f"is {child.log}{log_tail(child.log)}"
                 )
+        return max(self.done_ns[number] for number in numbers)
 
 
 @contextmanager

@@ -75,7 +75,7 @@ class Findings:
             for level, kept_level in zip(latency.levels, kept["levels"], strict=True):
                 kept_level |= {figure: getattr(level, figure) for figure in _LEVEL_FIGURES}
         plain["harness_share_of_cores"] = self.harness_share()
-        plain["targets"] = [{**asdict(target), "met": target.met} for target in self.targets()]
+        plain["targets"] = [target.as_plain() for target in self.targets()]
         return plain
 
     def save(self, path: Path) -> None:

@@ -33,7 +33,6 @@ class GssSpeed:
     multi_get_values_per_second: float
     single_get_p50_seconds: float  # from when the schedule says that it is sent
     single_get_p99_seconds: float
-    single_get_per_second: float
 
 
 def measure_gss(seconds: float) -> GssSpeed:
@@ -52,7 +51,6 @@ def measure_gss(seconds: float) -> GssSpeed:
         multi_get_values_per_second=values_per_second,
         single_get_p50_seconds=float(np.quantile(waited, 0.5)),
         single_get_p99_seconds=float(np.quantile(waited, 0.99)),
-        single_get_per_second=len(waited) / seconds,
     )
 
 

@@ -8,17 +8,14 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import duckdb
 import numpy as np
 
-from bench.seal import events_path, seal
+from bench.throughput.arrivals import by_arrival
 from bench.throughput.drains import ONLINE, STREAM
 from bench.throughput.feed import Feed
 from bench.throughput.offer import Seconds, poisson_seconds
 from bench.throughput.processes import ProcessMeter
 from bench.throughput.stand import Progress, StartedArm
-from signals.errors import PipelineError
-from signals.ledger import FLUSH_SECONDS
 
 HALF_LOAD = 0.5
 # Share of the sustained rate -> part of the arrivals. Only the half load is held to a target; as many at each
@@ -28,7 +25,6 @@ ARRIVALS = 1_000  # at half load, in each round: ten of them above the p99
 ROUNDS = {ONLINE: 1, STREAM: 3}  # the stream is held to a target, which one hiccup must not decide
 ALONE = 20  # images, one at a time, in each round
 ALONE_PAUSE_SECONDS = 0.25
-LEDGER_SECONDS = 10.0
 SEED = 11
 
 _LATENCIES = """
@@ -43,7 +39,8 @@ GROUP BY event_id HAVING seconds IS NOT NULL
 @dataclass(frozen=True, slots=True)
 class Level:
     """Latency from the scheduled time to the announcement at ``load`` times the sustained rate: the quantiles
-    of ``n`` arrivals in each round. ``core_ms_by_process``: per image, over all rounds."""
+    of ``n`` arrivals in each round. ``core_ms_by_process``: per image, over all rounds, which took
+    ``seconds`` until their last announcements."""
 
     load: float
     rate_per_second: float
@@ -51,6 +48,7 @@ class Level:
     p50_seconds_by_round: tuple[float, ...]
     p99_seconds_by_round: tuple[float, ...]
     core_ms_by_process: Mapping[str, float]
+    seconds: float
 
     @property
     def core_ms_per_image(self) -> float:
@@ -61,7 +59,8 @@ class Level:
     def cores(self) -> float:
         """That are busy on average: an image that has company costs less than one that comes alone, so half
         the sustained rate takes more than half of the cores."""
-        return 1e-3 * self.core_ms_per_image * self.rate_per_second
+        images = self.n * len(self.p50_seconds_by_round)
+        return 1e-3 * self.core_ms_per_image * images / self.seconds
 
     @property
     def p50_seconds(self) -> float:
@@ -100,6 +99,7 @@ def measure_latency(
     alone: list[float] = []
     taken: dict[float, list[Seconds]] = {load: [] for load in LOADS}
     used: dict[float, dict[str, float]] = {load: defaultdict(float) for load in LOADS}  # CPU seconds
+    took_seconds: dict[float, float] = dict.fromkeys(LOADS, 0.0)
     rounds = ROUNDS[path]
     for number in range(rounds):
         singles = feed.at(np.arange(ALONE, dtype=np.float64) * ALONE_PAUSE_SECONDS, day)
@@ -108,9 +108,11 @@ def measure_latency(
             start_ns = time.time_ns()
             with ProcessMeter() as meter:
                 offered[load] = feed.at(poisson_seconds(random, count, load * sustained_per_second), day)
-            for name, cpu_seconds in meter.cpu_seconds(start_ns, time.time_ns()).items():
+            end_ns = time.time_ns()
+            took_seconds[load] += (end_ns - start_ns) / 1e9
+            for name, cpu_seconds in meter.cpu_seconds(start_ns, end_ns).items():
                 used[load][name] += cpu_seconds
-        waited = _latencies(started, range(singles.start, feed.offered))
+        waited = by_arrival(started, _LATENCIES, range(singles.start, feed.offered))
         alone += [waited[number] for number in singles]
         for load, numbers in offered.items():
             taken[load].append(np.asarray([waited[number] for number in numbers]))
@@ -127,6 +129,7 @@ def measure_latency(
             _quantiles(found, 0.5),
             _quantiles(found, 0.99),
             {name: 1e3 * cpu / (rounds * counts[load]) for name, cpu in used[load].items()},
+            took_seconds[load],
         )
         for load, found in taken.items()
     ]
@@ -135,22 +138,3 @@ def measure_latency(
 
 def _quantiles(rounds: list[Seconds], q: float) -> tuple[float, ...]:
     return tuple(float(np.quantile(waited, q)) for waited in rounds)
-
-
-def _latencies(started: StartedArm, numbers: range) -> dict[int, float]:
-    """Seconds of each of these arrivals, once all are in the ledger."""
-    run_dir = started.context.run_dir
-    parameters = {"events": str(events_path(run_dir)), "first": numbers.start, "last": numbers.stop - 1}
-    deadline = time.monotonic() + LEDGER_SECONDS
-    while True:
-        time.sleep(FLUSH_SECONDS)
-        seal(run_dir)
-        with duckdb.connect() as connection:
-            waited = dict(connection.execute(_LATENCIES, parameters).fetchall())
-        if len(waited) == len(numbers):
-            return waited
-        if time.monotonic() > deadline:
-            raise PipelineError(
-                f"{len(numbers) - len(waited)} of {len(numbers)} arrivals were not announced; "
-                f"the logs are in {run_dir / 'logs'}"
-            )

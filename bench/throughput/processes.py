@@ -107,10 +107,14 @@ class ProcessMeter:
 
 
 def _at(samples: Sequence[tuple[int, float]], at_ns: int) -> float:
-    """CPU seconds at a time, from the last sample until then; a process that was there from the beginning
-    counts from its first sample."""
+    """CPU seconds at a time, between those of the samples before and after; a process that was there from the
+    beginning counts from its first sample."""
     position = bisect_right(samples, at_ns, key=lambda sample: sample[0])
-    return samples[max(0, position - 1)][1]
+    before_ns, before_seconds = samples[max(0, position - 1)]
+    if position in (0, len(samples)):
+        return before_seconds
+    after_ns, after_seconds = samples[position]
+    return before_seconds + (after_seconds - before_seconds) * (at_ns - before_ns) / (after_ns - before_ns)
 
 
 def process_name(cmdline: Sequence[str]) -> str:

@@ -26,7 +26,7 @@ class Plan:
     """``images`` in each of ``rounds`` drains of each of ``paths``. ``warm_up`` images go through an arm
     before: the bare loop is warm when it is measured, so are the servers and the workers of a path that is
     always on. ``latency_arrivals``: how many at half load in each round of the latencies, which come after
-    the drains; 0: none. ``night_every``: how many rounds a night follows."""
+    the drains; 0: none."""
 
     images: int
     warm_up: int
@@ -34,7 +34,6 @@ class Plan:
     paths: Sequence[str]
     latency_arrivals: int = 0
     window_seconds: float = WINDOW_SECONDS
-    night_every: int = 1
 
 
 class _Arm:
@@ -72,17 +71,16 @@ def measure_rounds(
     own cost, where the stream is among the paths. Raises an error of the tree."""
     windows = Windows(loop, seconds=plan.window_seconds)
     days = range(WARM_UP_DAY + 1, WARM_UP_DAY + 1 + plan.rounds)
-    nights = days[:: plan.night_every] if NIGHTLY in plan.paths else range(0)
-    if ONLINE in plan.paths or nights:
+    if ONLINE in plan.paths or NIGHTLY in plan.paths:
         with stand.started("lambda", model_dir) as started:
             arm = _Arm(stand, started, windows, plan, found)
             arm.feed.backlog(plan.warm_up, WARM_UP_DAY)
             for day in days:
                 if ONLINE in plan.paths:
                     arm.drain(ONLINE, day)
-                elif day in nights:
+                else:
                     arm.feed.backlog(plan.images, day)  # a night's images come through the online path
-                if day in nights:
+                if NIGHTLY in plan.paths:
                     arm.drain(NIGHTLY, day)
             arm.latency(ONLINE, progress)
     if STREAM in plan.paths:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from bench.throughput.conversions import ConversionSpeed
 from bench.throughput.drains import NIGHTLY, ONLINE, STREAM, Drain
@@ -31,6 +31,10 @@ class Target:
         if self.measured is None:
             return None
         return self.measured >= self.limit if self.comparison == ">=" else self.measured <= self.limit
+
+    def as_plain(self) -> dict[str, object]:
+        """JSON-able."""
+        return {**asdict(self), "met": self.met}
 
     @property
     def verdict(self) -> str:

@@ -9,10 +9,12 @@ import pytest
 from click.testing import CliRunner
 
 from bench.cli import cli
+from bench.commands.outcome import hold
 from bench.commands.peers import SYSTEMS, as_plain
+from bench.exit_codes import ExitCode
 from bench.limit.loop import Window
 from bench.peers.comparison import peer_targets
-from bench.peers.figures import Around, HalfLoad, Observed, SystemFigures, figures, half_load, settled
+from bench.peers.figures import HalfLoad, Observed, SystemFigures, figures, half_load, own_processes, settled
 from bench.peers.task import PEERS, Programs, Task, lines_of_code
 from signals.architecture import S3Endpoint
 from signals.errors import MissingRequirement
@@ -32,8 +34,8 @@ def test_speed_is_that_of_the_images_after_the_first_twentieth() -> None:
     completed = np.asarray([100 * second] * 6 + [(100 + n) * second for n in range(1, 95)], np.int64)
     assert settled(completed) == (100 * second, 94)
     bare = [Window(100, 1.0, 2.0, 15.0, 1.0), Window(100, 1.0, 3.0, 15.0, 1.0)]
-    seen = Observed(90 * second, completed, 194 * second, Around(bare=bare))
-    found = figures("x", 7, seen)
+    seen = Observed(90 * second, completed, 194 * second, own_processes())
+    found = figures("x", 7, seen, bare)
     assert found.images_per_second == pytest.approx(1.0)
     assert found.ratio == pytest.approx(0.4)
     assert found.first_image_seconds == pytest.approx(10.0)
@@ -61,6 +63,14 @@ def test_ours_are_held_to_the_best_peer_of_their_kind() -> None:
     plain = orjson.loads(orjson.dumps(as_plain(found)))
     assert plain["measured"][0]["ratio"] == pytest.approx(0.97)
     assert [t["met"] for t in plain["targets"]] == [True, False, True]
+
+
+def test_a_target_that_is_not_met_or_not_measured_ends_a_checked_command() -> None:
+    hold(peer_targets([system("daft", 0.97), system("nightly", 0.98)]))
+    for found in ([system("daft", 0.98), system("nightly", 0.97)], [system("daft", 0.97)]):
+        with pytest.raises(SystemExit) as ended:
+            hold(peer_targets(found))
+        assert ended.value.code == ExitCode.THRESHOLD_BREACHED
 
 
 def test_lines_of_code_leave_out_comments_blanks_and_docstrings(tmp_path: Path) -> None:
@@ -98,6 +108,7 @@ def test_what_is_wrong_with_the_options_is_said_before_anything_starts() -> None
         (["--systems", "daft,flink"], "unknown flink"),
         (["--environments", "no-such-folder", "--systems", "daft"], "run nox -s peers"),
         (["--count", "3100", "--systems", "kappa"], "has 3000 images"),
+        (["--json", "no-such-folder/x.json"], "there is no such folder"),
     ):
         done = CliRunner().invoke(cli, ["peers", *options])
         assert said in str(done.exception), done

@@ -36,11 +36,9 @@ def test_a_drain_is_compared_with_the_bare_loop_around_it() -> None:
 
 
 def test_a_target_is_met_missed_or_not_measured() -> None:
-    half_load = Level(0.5, 50.0, 100, (0.014, 0.011, 0.015), (0.050, 0.900, 0.030), {})
+    half_load = Level(0.5, 50.0, 100, (0.014, 0.011, 0.015), (0.050, 0.900, 0.030), {}, 6.0)
     latency = Latency(STREAM, 40, 0.010, (half_load,))
-    found = targets(
-        [DRAIN, replace(DRAIN, seconds=2.0)], [], GssSpeed(12e3, 2e-4, 9e-4, 1e3), [], [latency], 0.03
-    )
+    found = targets([DRAIN, replace(DRAIN, seconds=2.0)], [], GssSpeed(12e3, 2e-4, 9e-4), [], [latency], 0.03)
     by_name = {target.name: target for target in found}
     throughput = by_name["kappa_stream: throughput"]
     assert throughput.measured == pytest.approx(0.9) and throughput.met is False
@@ -58,7 +56,7 @@ def test_what_was_measured_is_kept_and_shown_though_the_rest_is_missing(tmp_path
     assert found.is_empty
     found.drains += [DRAIN, replace(DRAIN, seconds=2.0), replace(DRAIN, seconds=4.0)]
     level = Level(
-        0.5, 40.0, 100, (0.02, 0.01), (0.08, 0.04), {"lambda_pipeline.online.worker": 20.0, "kafka": 5.0}
+        0.5, 40.0, 100, (0.02, 0.01), (0.08, 0.04), {"lambda_pipeline.online.worker": 20.0, "kafka": 5.0}, 5.0
     )
     found.latencies.append(Latency(ONLINE, 40, 0.010, (level,)))
     found.save(tmp_path / "found.json")
@@ -110,6 +108,10 @@ def test_the_meter_books_this_process_between_two_times() -> None:
         end_ns = time.time_ns()
     used = meter.cpu_seconds(start_ns - 10**9, end_ns + 10**9)
     assert used["driver"] >= 0.1
+    middle_ns = (start_ns + end_ns) // 2  # between two samples
+    parts = meter.cpu_seconds(start_ns, middle_ns)["driver"] + meter.cpu_seconds(middle_ns, end_ns)["driver"]
+    assert parts == pytest.approx(meter.cpu_seconds(start_ns, end_ns)["driver"])
+    assert 0.0 < meter.cpu_seconds(middle_ns, middle_ns + 10**7)["driver"] < 0.05
     assert meter.peak_bytes(start_ns - 10**9, end_ns + 10**9) > 1 << 20
 
 

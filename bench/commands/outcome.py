@@ -1,0 +1,33 @@
+"""How a command that measures against targets ends."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import click
+import orjson
+
+from bench.exit_codes import ExitCode
+from bench.throughput.targets import Target
+
+check_option = click.option(
+    "--check",
+    is_flag=True,
+    help=f"End with code {ExitCode.THRESHOLD_BREACHED.value} unless every target was measured and met.",
+)
+
+
+def keep(path: Path | None, plain: Mapping[str, object], *, is_complete: bool) -> None:
+    """Write what was measured, if there is a file for it."""
+    if path is not None:
+        whole = {"is_complete": is_complete, **plain}
+        path.write_bytes(orjson.dumps(whole, option=orjson.OPT_INDENT_2))
+
+
+def hold(targets: Sequence[Target]) -> None:
+    """End the program where a target was missed, or not measured."""
+    if short := [target.name for target in targets if not target.met]:
+        click.echo(f"not met: {'; '.join(short)}", err=True)
+        sys.exit(ExitCode.THRESHOLD_BREACHED)
