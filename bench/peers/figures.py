@@ -10,11 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.limit.loop import Window
-from bench.throughput.processes import ProcessMeter
+from bench.throughput.processes import SHARED_PROCESSES, ProcessMeter
 
 SETTLING_SHARE = 0.05  # of the images, at the beginning: start-up is told apart from speed
-# Servers that all systems use alike, and the driver.
-SHARED_PROCESSES = frozenset({"driver", "kafka", "s3proxy", "postgres"})
 
 Times = npt.NDArray[np.int64]
 

@@ -16,7 +16,7 @@ import psutil
 
 from bench.scale.drain import check_stored, drain
 from bench.scale.fill import fill
-from bench.throughput.processes import ProcessMeter, process_name
+from bench.throughput.processes import SHARED_PROCESSES, ProcessMeter, process_name
 from bench.throughput.stand import Progress, Stand, StartedArm
 
 CHUNKS = 40
@@ -24,7 +24,6 @@ DAYS = (0, 1)
 SETTLED_IMAGES = 15_000  # whose signals fill the write buffer of a store, 64 MiB
 FIRST_DAY_SHARE = 0.25  # so that the second night has three times the rows of the first
 # Whose memory is a matter of their own settings, and the driver.
-LEFT_OUT = frozenset({"driver", "kafka", "s3proxy", "postgres"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +34,7 @@ class Chunk:
     images: int
     seconds: float
     core_ms_by_process: Mapping[str, float]  # per image
-    resident_bytes_by_process: Mapping[str, int]  # without LEFT_OUT
+    resident_bytes_by_process: Mapping[str, int]  # without SHARED_PROCESSES
 
     @property
     def core_ms_per_image(self) -> float:
@@ -44,7 +43,7 @@ class Chunk:
 
     @property
     def resident_bytes(self) -> int:
-        """Of all processes but LEFT_OUT."""
+        """Of all processes but SHARED_PROCESSES."""
         return sum(self.resident_bytes_by_process.values())
 
 
@@ -149,19 +148,19 @@ def _chunk(stand: Stand, started: StartedArm, numbers: range, day: int) -> Chunk
 
 
 def _resident_bytes() -> dict[str, int]:
-    """Of this program's processes but LEFT_OUT."""
+    """Of this program's processes but SHARED_PROCESSES."""
     found: dict[str, int] = defaultdict(int)
     for process in psutil.Process().children(recursive=True):
         with contextlib.suppress(psutil.Error):  # it ended meanwhile
             name = process_name(process.cmdline())
-            if name not in LEFT_OUT:
+            if name not in SHARED_PROCESSES:
                 found[name] += process.memory_info().rss
     return dict(found)
 
 
 def _night(name: str, started: StartedArm, day: int, keys: int, progress: Progress) -> Night:
     start_ns = time.time_ns()
-    with ProcessMeter(LEFT_OUT) as meter:
+    with ProcessMeter(SHARED_PROCESSES) as meter:
         started.arm.end_day(day)
         end_ns = time.time_ns()
     night = Night(day, keys, (end_ns - start_ns) / 1e9, meter.peak_bytes(start_ns, end_ns))

@@ -14,6 +14,8 @@ import psutil
 
 SAMPLE_SECONDS = 0.1
 LOOK_SECONDS = 0.5  # between looks for new processes, which read the state of all there are
+# Servers that all paths use alike, and the driver.
+SHARED_PROCESSES = frozenset({"driver", "kafka", "s3proxy", "postgres"})
 _JAVA = {
     "kafka.Kafka": "kafka",
     "org.gaul.s3proxy.Main": "s3proxy",
