@@ -11,6 +11,7 @@ from lambda_pipeline.pinlater import Job, PinLater
 from signals.errors import ServiceError
 
 IN_HAND = 2  # one computes while the other fetches, or stores
+PROLONGATIONS_PER_CLAIM = 3
 WAIT_SECONDS = 0.5  # without a wake-up: for retries and for claims that ran out
 
 Work = Callable[[list[Job]], None]
@@ -48,32 +49,39 @@ class _Hands:
         """Serve one thread until the stop."""
         while not self._stop.is_set():
             try:
-                if not self._work_once(work):
-                    self._pinlater.wait(WAIT_SECONDS)
+                self._work_once(work)
             except ServiceError as error:
                 log(f"taking no jobs: {error}")
                 self._stop.wait(WAIT_SECONDS)
 
-    def _work_once(self, work: Work) -> bool:
-        """Whether there was something to do."""
+    def _work_once(self, work: Work) -> None:
+        """Claim jobs and do them, or wait for some."""
         with self._claiming:
-            jobs = [] if self._stop.is_set() else self._pinlater.dequeue(self._limit, self._claim_seconds)
+            if self._stop.is_set():
+                return
+            jobs = self._pinlater.dequeue(self._limit, self._claim_seconds)
             if any(job.attempt > 1 for job in jobs):
-                self._wait_for_the_others()
-                work(jobs)
-                return True
+                if kept := self._kept_until_alone(jobs):
+                    work(kept)
+                return
             if not jobs:
-                return False
+                self._pinlater.wait(WAIT_SECONDS)  # one thread is enough; it is the first to claim then
+                return
             self._add(1)
         try:
             work(jobs)
         finally:
             self._add(-1)
-        return True
 
-    def _wait_for_the_others(self) -> None:
-        with self._changed:
-            self._changed.wait_for(lambda: self._busy == 0)
+    def _kept_until_alone(self, jobs: list[Job]) -> list[Job]:
+        """Wait until no other thread is at work; the jobs whose claims, just prolonged, still hold."""
+        alone = False
+        while jobs and not alone:
+            with self._changed:
+                patience_seconds = self._claim_seconds / PROLONGATIONS_PER_CLAIM
+                alone = self._changed.wait_for(lambda: self._busy == 0, patience_seconds)
+            jobs = [job for job in jobs if self._pinlater.checkpoint(job, self._claim_seconds)]
+        return jobs
 
     def _add(self, threads: int) -> None:
         with self._changed:

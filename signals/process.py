@@ -167,16 +167,16 @@ class ProcessGroup:
             child.restart = False
         _terminate([child], timeout_seconds)
 
-    def stop(self, timeout_seconds: float = 10.0) -> None:
-        """Stop all children, last started first. Never raises."""
+    def stop(self, timeout_seconds: float = 10.0, *, at_once: bool = False) -> None:
+        """Stop all children, last started first; ``at_once`` where none needs another. Never raises."""
         with self._lock:
             self._stopping = True
             children = list(reversed(self._children))
             for child in children:
                 child.expected = True
                 child.restart = False
-        for child in children:
-            _terminate([child], timeout_seconds)
+        for together in [children] if at_once else [[child] for child in children]:
+            _terminate(together, timeout_seconds)
         reap_orphans(self._sessions)
         self._requests.put(None)
         if threading.current_thread() is not self._thread:

@@ -1,31 +1,36 @@
 """One nightly PinLater job from its claim to its end: compute, outputs to S3, dead letters, ack.
 
 An image at fault is dead-lettered and the batch goes on; a fault of the infrastructure fails the whole job,
-which is then repeated as a whole.
+which is then repeated as a whole, image by image: what is at fault for good takes no other with it.
 """
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from lambda_pipeline.child import log
+from lambda_pipeline.job_threads import PROLONGATIONS_PER_CLAIM
 from lambda_pipeline.offline.job_output import Tally, encode_output, output_key
 from lambda_pipeline.pinlater import Job, PinLater
 from lambda_pipeline.publisher import Publisher
 from lambda_pipeline.trail import Trail
 from signals.architecture import DeadLetter, RunContext
-from signals.attempts import ATTEMPTS_EXHAUSTED
-from signals.compute import ComputeFailure, ComputeResult, ImageRef, LocalCompute, records_of
+from signals.attempts import ATTEMPTS_EXHAUSTED, retry_seconds
+from signals.compute import ComputeFailure, ComputeResult, ImageRef, LocalCompute, StageTimes, records_of
+from signals.errors import ServiceError
 from signals.ledger import Ledger, Stage
 from signals.object_store import ObjectStore
 from signals.process import StopSignal
 from signals.record import SignalRecord
 
-RETRY_SECONDS = 1.0
-CHECKPOINTS_PER_CLAIM = 3
+# Of a job's progress: the image that is computed now, and those that were given up, by their places in it.
+AT, GIVEN_UP = "image_at", "images_given_up"
+DISAPPEARED = "its workers disappeared"
 
 Image = dict[str, str]
 
@@ -51,9 +56,8 @@ class BatchJobs:
 
     def _run(self, job: Job) -> None:
         try:
-            if job.attempt > self.context.max_attempts:
-                # Every attempt so far ended without a word: one of the images may be what kills the workers.
-                self._give_up(job, "its workers disappeared")
+            if job.attempt > self.context.max_attempts and not job.progress:
+                self._give_up(job, DISAPPEARED)  # so early that nobody knows at which image
             elif (results := self._computed(job)) is not None:
                 self._deliver(job, results)
             else:
@@ -62,22 +66,37 @@ class BatchJobs:
             self._give_back(job, f"{type(error).__name__}: {error}")
 
     def _computed(self, job: Job) -> list[ComputeResult] | None:
-        """In batches of the device's; None when ``stop`` was set meanwhile."""
+        """In batches of the device's, one by one where the job was delivered before; None when ``stop`` was
+        set meanwhile."""
         images = [ImageRef(i["object_key"], i["pipeline"], i["galaxy"]) for i in job.payload["images"]]
+        again = job.attempt > 1
+        given_up: list[int] = job.progress.get(GIVEN_UP, [])
+        if job.attempt > self.context.max_attempts and AT in job.progress:
+            # Every attempt so far ended without a word: the image it was at may be what kills the workers.
+            given_up = [*given_up, job.progress[AT]]
         claimed_at = time.monotonic()
         results: list[ComputeResult] = []
-        for start in range(0, len(images), self.context.max_batch):
+        size = 1 if again else self.context.max_batch
+        for start in range(0, len(images), size):
             if self.stop.is_set():
+                self.pinlater.checkpoint(job, self.context.claim_seconds, {GIVEN_UP: given_up})  # at none
                 return None
-            if time.monotonic() - claimed_at > self.context.claim_seconds / CHECKPOINTS_PER_CLAIM:
+            if start in given_up:
+                results.append(_exhausted(DISAPPEARED))
+                continue
+            is_due = time.monotonic() - claimed_at > self.context.claim_seconds / PROLONGATIONS_PER_CLAIM
+            if again or is_due:
                 claimed_at = time.monotonic()
-                progress = {"images_done": len(results)}
+                progress = {AT: start, GIVEN_UP: given_up}
                 if not self.pinlater.checkpoint(job, self.context.claim_seconds, progress):
                     log(f"job {job.job_id} was delivered to another worker as well")
-            for result in self.compute.compute(images[start : start + self.context.max_batch]):
-                if isinstance(result, Exception):
+            for result in self.compute.compute(images[start : start + size]):
+                if not isinstance(result, Exception):
+                    results.append(result)
+                elif job.attempt < self.context.max_attempts:
                     raise result
-                results.append(result)
+                else:
+                    results.append(_exhausted(f"{type(result).__name__}: {result}"))
         return results
 
     def _deliver(self, job: Job, results: Sequence[ComputeResult]) -> None:
@@ -94,10 +113,24 @@ class BatchJobs:
         encode_end_ns = time.time_ns()
         self._write(job, encoded)
         write_end_ns = time.time_ns()
-        self.publisher.dead_letters(letters)
+        # The outputs are there: what is left to say must not cost the job another attempt.
+        self._until_done(job, lambda: self.publisher.dead_letters(letters))
         for image, result in zip(images, results, strict=True):
             self._record_stages(job, image, result, encode_start_ns, encode_end_ns, write_end_ns)
-        self.pinlater.ack([job])
+        self._until_done(job, lambda: self.pinlater.ack([job]))
+
+    def _until_done(self, job: Job, work: Callable[[], None]) -> None:
+        """Do it, again until no server is away. Raises ServiceError when ``stop`` is set meanwhile."""
+        for tries in itertools.count(1):
+            try:
+                return work()
+            except ServiceError as error:
+                if self.stop.is_set():
+                    raise
+                log(f"job {job.job_id}: {error}")
+                self.stop.wait(retry_seconds(tries))
+            with contextlib.suppress(ServiceError):
+                self.pinlater.checkpoint(job, self.context.claim_seconds)
 
     def _write(self, job: Job, output: bytes) -> None:
         self.store.put(output_key(job.payload["object_prefix"], job.payload["images"]), output)
@@ -129,14 +162,14 @@ class BatchJobs:
     def _give_back(self, job: Job, text: str) -> None:
         log(f"job {job.job_id}, attempt {job.attempt}: {text}")
         try:
-            if job.attempt >= self.context.max_attempts:
+            if job.attempt >= self.context.max_attempts and not self.stop.is_set():
                 self._give_up(job, text)
             else:
                 now_ns = time.time_ns()
                 for image in job.payload["images"]:
                     trail = self._trail(job, image, now_ns)
                     trail.stage(Stage.WRITE, now_ns, outcome="retry", detail=text)
-                self.pinlater.fail(job, RETRY_SECONDS)
+                self.pinlater.fail(job, retry_seconds(job.attempt))
         except Exception as problem:
             log(f"job {job.job_id} could not be given back, its claim will run out: {problem}")
 
@@ -188,3 +221,10 @@ class BatchJobs:
             pipeline=image["pipeline"],
             attempt=job.attempt,
         )
+
+
+def _exhausted(text: str) -> ComputeResult:
+    """Of an image that was tried often enough and never came through its fetch."""
+    now_ns = time.time_ns()
+    failure = ComputeFailure("fetch", ATTEMPTS_EXHAUSTED, text)
+    return ComputeResult(None, failure, "", StageTimes(now_ns, now_ns))

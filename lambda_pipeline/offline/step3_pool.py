@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 import threading
 from collections.abc import Mapping
@@ -58,7 +59,9 @@ class WorkerPool:
     def spin_down(self) -> None:
         """Let the pool stop while the night goes on, which needs it no more."""
         if self._group is not None and self._spin_down is None:
-            self._spin_down = threading.Thread(target=self._group.stop, name="spin-down")
+            # One after the other, the last would be provisioned, and paid, for longer than it is needed.
+            stop = functools.partial(self._group.stop, at_once=True)
+            self._spin_down = threading.Thread(target=stop, name="spin-down")
             self._spin_down.start()
 
     def stop(self) -> None:

@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from lambda_pipeline.child import log
+from lambda_pipeline.job_threads import PROLONGATIONS_PER_CLAIM
 from lambda_pipeline.online.arrival import Arrival, Ends
 from lambda_pipeline.online.external_service import POOL
 from lambda_pipeline.online.images_in_work import ImagesInWork
@@ -30,8 +31,6 @@ from signals.image import image_signature
 from signals.ledger import Ledger, Stage
 from signals.model import ModelManifest
 from signals.object_store import ObjectStore
-
-PROLONGATIONS_PER_CLAIM = 3
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import os
 import signal
@@ -24,6 +25,7 @@ from signals.errors import PipelineError
 from signals.hive import HIVE_SCHEMA, MetastoreReader, read_partition
 from signals.image import image_signature
 from signals.record import record_key
+from tests.integration.deadly_store import deadly_store
 from tests.integration.lambda_run import LambdaRun, lambda_run, photo, shared_core, truncated
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(420)]
@@ -199,3 +201,24 @@ def test_no_process_of_the_pool_is_left(run: LambdaRun) -> None:
 def test_a_night_that_fails_names_its_step(run: LambdaRun) -> None:
     with pytest.raises(PipelineError, match="day 0"):
         run.arm.end_day(0)  # its log is sealed already
+
+
+def test_an_image_that_kills_its_workers_at_night_takes_no_other_with_it(
+    context: Callable[..., RunContext],
+) -> None:
+    made = context("lambda", claim_seconds=3.0, max_attempts=2, workers=1)
+    images = [photo(3000 + n) for n in range(6)]
+    with deadly_store(made.s3.endpoint) as store:
+        watched = dataclasses.replace(made.s3, endpoint=store.endpoint)
+        with lambda_run(dataclasses.replace(made, s3=watched)) as run:
+            run.context = made  # the images are staged in the store itself
+            run.submit([(data, "crawled") for data in images])
+            run.arm.drain(60)
+            store.deadly.add(f"images/{image_signature(images[3])}")
+            run.arm.end_day(0)
+            letters = [(x.image_signature, x.reason, x.attempts) for x in run.dead_letters()]
+            outputs = {name: step["outputs"] for name, step in steps(run, 0).items()}
+    assert letters == [(image_signature(images[3]), "attempts_exhausted", 3)]
+    assert len(store.victims) == 2
+    assert outputs["step5_protobuf"]["dead_letters"] == 1
+    assert outputs["step9_serve"]["served_keys"] == 5 * len(for_galaxy("pins"))
