@@ -48,6 +48,7 @@ from signals.ledger import Ledger
 LARGEST_GROUP = 32  # messages that share calls, or a batch of the device's where that is more
 GROUPS_IN_WORK = 4  # of that size; messages beyond them wait
 WORK_THREADS = 2  # while one has the device, the other fetches and decodes, or stores and announces
+_KEY_BYTES = 80  # of an unreadable message's key, for its dead letter
 UNACKED = 2_048  # messages taken and not acknowledged, which is what a crash makes another worker repeat
 COMMIT_SECONDS = 0.5  # also for how long a delivery may be unknown to the broker
 WATERMARK_SECONDS = 1.0  # between two announcements; midnight's heartbeats are announced at once
@@ -215,8 +216,10 @@ class FaustEngine:
         self._release(assignment, assignment.acks.start(message.offset, taken))
         attempt = assignment.deliveries.attempt(message.offset)
         alone = attempt > 1
-        while alone and self._works:
-            await self._until_one_ends()
+        if alone:
+            while self._works:
+                await self._until_one_ends()
+            await self._book.commit()  # should it kill this worker, what is done counts as no delivery more
         arrival = Arrival.first(event, attempt, self._ledger, self._device, unreadable=problem)
         self._works.take(arrival, (assignment, taken))
         if self._book.is_recorded(assignment, taken.offset):
@@ -225,7 +228,7 @@ class FaustEngine:
             self._spawn(self._record_and_start(assignment, taken, arrival))
         while alone and self._works:
             await self._until_one_ends()
-        if alone:  # should the next one kill this worker, what is done counts as no delivery more
+        if alone:
             await self._book.commit()
 
     def _parse(self, message: Any) -> tuple[MediaEvent, str]:
@@ -233,7 +236,7 @@ class FaustEngine:
         try:
             return parse_media_event(message.value, self._catalog), ""
         except ImageError as error:
-            key = (message.key or b"").decode("ascii", errors="replace")
+            key = (message.key or b"")[:_KEY_BYTES].decode("ascii", errors="replace")
             return MediaEvent(-1, key, "", "", -1, time.time_ns(), ""), error.detail or error.reason
 
     async def _until_one_ends(self) -> None:

@@ -103,7 +103,15 @@ class StreamJob:
 
     def _compute_batch(self, batch: list[Arrival]) -> None:
         images = [ImageRef(a.event.object_key, a.event.pipeline, a.event.galaxy) for a in batch]
-        for arrival, result in zip(batch, self._local_compute.compute(images), strict=True):
+        try:
+            results = self._local_compute.compute(images)
+        except Exception:
+            if len(batch) == 1:
+                raise
+            for arrival in batch:  # whichever is at fault fails alone
+                self._together(self._compute_batch, [arrival])
+            return
+        for arrival, result in zip(batch, results, strict=True):
             if isinstance(result, Exception):
                 self._fail(arrival, result)
             else:

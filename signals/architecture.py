@@ -76,6 +76,9 @@ class AvailabilityEvent:
         return cls(**orjson.loads(data))
 
 
+DETAIL_CHARACTERS = 2_000  # a dead letter must fit a message, whatever the image's event said
+
+
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
     """One arrival (or one image of a nightly delta) that can't become a signal, with the reason."""
@@ -112,7 +115,7 @@ class DeadLetter:
             path=path,
             stage=stage,
             reason=reason,
-            detail=detail,
+            detail=detail[:DETAIL_CHARACTERS],
             attempts=attempts,
             input_hash=input_hash,
         )
