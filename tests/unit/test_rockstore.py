@@ -55,6 +55,23 @@ def test_scan_yields_a_prefix_in_order(store: Rockstore) -> None:
     assert len(list(store.scan())) == 5
 
 
+def test_a_block_that_cannot_be_read_is_no_end_of_the_keys(tmp_path: Path) -> None:
+    path = tmp_path / "store"
+    written = items(*range(100), value=bytes(5_000))
+    with Rockstore(path) as store:
+        write_sorted_sst(tmp_path / "x.sst", written)
+        store.ingest([tmp_path / "x.sst"])
+    (file,) = path.glob("*.sst")
+    content = bytearray(file.read_bytes())
+    content[len(content) // 4] ^= 0xFF
+    file.write_bytes(content)
+    with Rockstore(path) as store:
+        with pytest.raises(ServiceError, match="checksum"):
+            list(store.scan())
+        with pytest.raises(ServiceError, match="checksum"):
+            store.count()
+
+
 def test_content_survives_reopening(tmp_path: Path) -> None:
     with Rockstore(tmp_path / "s") as first:
         first.put_many(items(1, 2))
