@@ -17,7 +17,7 @@ from kappa_pipeline.kafka import Message, Publisher
 from kappa_pipeline.nrtg import StreamPlan
 from kappa_pipeline.stage_rows import PATH
 from signals.architecture import AvailabilityEvent, DeadLetter, RunContext
-from signals.attempts import ATTEMPTS_EXHAUSTED, retry_seconds
+from signals.attempts import ATTEMPTS_EXHAUSTED, WORKERS_DISAPPEARED, retry_seconds
 from signals.compute import ComputeFailure, ComputeResult, ImageRef, LocalCompute, records_of
 from signals.encodings import encode_thrift
 from signals.gss import GssClient
@@ -66,7 +66,7 @@ class StreamJob:
                 self._dead_letter(arrival, failure)
             elif arrival.number > self._context.max_attempts:
                 arrival.rows.until(Stage.QUEUE, time.time_ns())
-                failure = ComputeFailure(str(Stage.FETCH), ATTEMPTS_EXHAUSTED, "its workers disappeared")
+                failure = ComputeFailure(str(Stage.FETCH), ATTEMPTS_EXHAUSTED, WORKERS_DISAPPEARED)
                 self._dead_letter(arrival, failure)
         open_ = [arrival for arrival in group if not arrival.has_ended]
         for step in (self._look_up, self._compute, self._encode, self._store, self._announce):

@@ -5,6 +5,7 @@ from __future__ import annotations
 FIRST_RETRY_SECONDS = 0.5
 LONGEST_RETRY_SECONDS = 8.0
 ATTEMPTS_EXHAUSTED = "attempts_exhausted"  # the reason in a dead letter after the last
+WORKERS_DISAPPEARED = "its workers disappeared"  # every attempt ended without a word
 
 
 def retry_seconds(attempt: int) -> float:

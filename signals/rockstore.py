@@ -20,6 +20,7 @@ from rocksdict import (
     DBCompressionType,
     Options,
     Rdict,
+    RdictIter,
     ReadOptions,
     SstFileWriter,
     WriteBatch,
@@ -84,28 +85,26 @@ class Rockstore:
     def scan(self, prefix: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
         """All items whose key starts with ``prefix``, in key order, as of the first read. Raises where one
         can't be read."""
-        with _rocksdb(self.path):
-            place = self._db.iter(_scan_options())
-            place.seek(prefix)
-            while place.valid():
-                key = place.key()
-                if not key.startswith(prefix):
-                    return
-                yield key, place.value()
-                place.next()
-            # A block that can't be read looks like the end of the keys; iterating the binding never asks.
-            place.status()
+        for place in self._places(prefix):
+            key = place.key()
+            if not key.startswith(prefix):
+                return
+            yield key, place.value()
 
     def count(self) -> int:
         """The exact number of keys; reads all of them."""
+        return sum(1 for _ in self._places(b""))
+
+    def _places(self, start: bytes) -> Iterator[RdictIter]:
+        """The iterator at each key from ``start`` on."""
         with _rocksdb(self.path):
-            place, keys = self._db.iter(_scan_options()), 0
-            place.seek_to_first()
+            place = self._db.iter(_scan_options())
+            place.seek(start)
             while place.valid():
-                keys += 1
+                yield place
                 place.next()
-            place.status()  # as in scan
-            return keys
+            # A block that can't be read looks like the end of the keys; iterating the binding never asks.
+            place.status()
 
     def ingest(self, sst_paths: Sequence[Path]) -> None:
         """Add the files that :func:`write_sorted_sst` wrote, at once; a key that exists is replaced.

@@ -23,7 +23,6 @@ CHUNKS = 40
 DAYS = (0, 1)
 SETTLED_IMAGES = 15_000  # whose signals fill the write buffer of a store, 64 MiB
 FIRST_DAY_SHARE = 0.25  # so that the second night has three times the rows of the first
-# Whose memory is a matter of their own settings, and the driver.
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ import psutil
 
 SAMPLE_SECONDS = 0.1
 LOOK_SECONDS = 0.5  # between looks for new processes, which read the state of all there are
-# Servers that all paths use alike, and the driver.
+# Servers that all paths use alike, whose memory is a matter of their own settings; and the driver.
 SHARED_PROCESSES = frozenset({"driver", "kafka", "s3proxy", "postgres"})
 _JAVA = {
     "kafka.Kafka": "kafka",

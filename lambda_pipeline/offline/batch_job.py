@@ -20,7 +20,7 @@ from lambda_pipeline.pinlater import Job, PinLater
 from lambda_pipeline.publisher import Publisher
 from lambda_pipeline.trail import Trail
 from signals.architecture import DeadLetter, RunContext
-from signals.attempts import ATTEMPTS_EXHAUSTED, retry_seconds
+from signals.attempts import ATTEMPTS_EXHAUSTED, WORKERS_DISAPPEARED, retry_seconds
 from signals.compute import ComputeFailure, ComputeResult, ImageRef, LocalCompute, StageTimes, records_of
 from signals.errors import ServiceError
 from signals.ledger import Ledger, Stage
@@ -30,7 +30,6 @@ from signals.record import SignalRecord
 
 # Of a job's progress: the image that is computed now, and those that were given up, by their places in it.
 AT, GIVEN_UP = "image_at", "images_given_up"
-DISAPPEARED = "its workers disappeared"
 
 Image = dict[str, str]
 
@@ -57,7 +56,7 @@ class BatchJobs:
     def _run(self, job: Job) -> None:
         try:
             if job.attempt > self.context.max_attempts and not job.progress:
-                self._give_up(job, DISAPPEARED)  # so early that nobody knows at which image
+                self._give_up(job, WORKERS_DISAPPEARED)  # so early that nobody knows at which image
             elif (results := self._computed(job)) is not None:
                 self._deliver(job, results)
             else:
@@ -82,7 +81,7 @@ class BatchJobs:
                 self.pinlater.checkpoint(job, self.context.claim_seconds, {GIVEN_UP: given_up})  # at none
                 return None
             if start in given_up:
-                results.append(_exhausted(DISAPPEARED))
+                results.append(_exhausted(WORKERS_DISAPPEARED))
                 continue
             is_due = time.monotonic() - claimed_at > self.context.claim_seconds / PROLONGATIONS_PER_CLAIM
             if again or is_due:

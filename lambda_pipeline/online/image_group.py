@@ -20,7 +20,7 @@ from lambda_pipeline.online.images_in_work import ImagesInWork
 from lambda_pipeline.online.inference_client import InferenceClient, Inferred
 from lambda_pipeline.pinlater import Job, PinLater
 from signals.architecture import RunContext
-from signals.attempts import ATTEMPTS_EXHAUSTED
+from signals.attempts import ATTEMPTS_EXHAUSTED, WORKERS_DISAPPEARED
 from signals.catalog import Catalog
 from signals.compute import load_image, records_of
 from signals.device_session import book_batch
@@ -89,7 +89,7 @@ class ImageGroups:
                 continue
             if job.attempt > self._context.max_attempts:
                 # Every attempt so far ended without a word: the image may be what kills its workers.
-                self._ends.fail(arrival, ImageError(ATTEMPTS_EXHAUSTED, "its workers disappeared"))
+                self._ends.fail(arrival, ImageError(ATTEMPTS_EXHAUSTED, WORKERS_DISAPPEARED))
             else:
                 accepted.append(arrival)
         return accepted

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import io
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from signals.ledger import Ledger, Stage
 from signals.model import Model
 from signals.near_free import build_near_free_model
 from signals.visual import top5_classes, visual_embedding
+from tests.unit.small_jpeg import jpeg
 
 LONG = 60.0  # seconds; nothing here waits this long
 NO_HASH = ""
@@ -37,19 +38,6 @@ class BrokenEngine(InferenceEngine):
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
     return Model.load(build_near_free_model(tmp_path_factory.mktemp("cache")))
-
-
-@pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    with Ledger(tmp_path / "ledger", process="test") as ledger:
-        yield ledger
-
-
-def jpeg(seed: int) -> bytes:
-    pixels = np.random.default_rng(seed).integers(0, 256, (30, 40, 3), dtype=np.uint8)
-    stream = io.BytesIO()
-    Image.fromarray(pixels).save(stream, "JPEG")
-    return stream.getvalue()
 
 
 def black() -> bytes:

@@ -1,15 +1,10 @@
 from __future__ import annotations
 
-import io
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
-
-import numpy as np
-import pytest
-from PIL import Image
 
 from kappa_pipeline.arrival import Arrival
 from kappa_pipeline.kafka import Message, Publisher
@@ -25,6 +20,7 @@ from signals.inference import InferenceEngine
 from signals.ledger import Ledger
 from signals.model import Model
 from signals.near_free import build_near_free_model
+from tests.unit.small_jpeg import jpeg
 
 CONTEXT = SimpleNamespace(
     max_batch=8, max_attempts=3, availability_topic="available", dead_letter_topic="dead"
@@ -63,19 +59,6 @@ class Touchy(LocalCompute):
         if any(image.object_key == self.deadly for image in images):
             raise MemoryError("one image is too much")
         return super().compute(images)
-
-
-@pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    with Ledger(tmp_path / "ledger", process="test") as ledger:
-        yield ledger
-
-
-def jpeg(seed: int) -> bytes:
-    pixels = np.random.default_rng(seed).integers(0, 256, (30, 40, 3), dtype=np.uint8)
-    stream = io.BytesIO()
-    Image.fromarray(pixels).save(stream, "JPEG")
-    return stream.getvalue()
 
 
 def test_an_image_that_fails_its_batch_fails_alone(ledger: Ledger, tmp_path: Path) -> None:

@@ -1,8 +1,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 
@@ -13,12 +12,6 @@ from signals.ledger import Ledger
 
 LONG = 60.0  # seconds; nothing here waits this long
 Run = Callable[[list[Arrival]], None]
-
-
-@pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    with Ledger(tmp_path / "ledger", process="test") as ledger:
-        yield ledger
 
 
 def arrival(ledger: Ledger, number: int, signature: str) -> Arrival:
