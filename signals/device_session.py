@@ -2,26 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import sys
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
-import psutil
-
+from signals.launched import launched_ns
 from signals.ledger import Ledger, Stage
-
-
-def launched_ns() -> int:
-    """When this process was started, Unix ns, to a hundredth of a second."""
-    if sys.platform != "linux":
-        return round(psutil.Process().create_time() * 1e9)
-    # psutil adds the time since boot to a boot time in whole seconds; that is too coarse here.
-    fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
-    started_seconds = int(fields[19]) / os.sysconf("SC_CLK_TCK")
-    age_seconds = time.clock_gettime(time.CLOCK_BOOTTIME) - started_seconds
-    return time.time_ns() - round(age_seconds * 1e9)
 
 
 def book_batch(

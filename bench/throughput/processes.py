@@ -12,6 +12,8 @@ from types import TracebackType
 
 import psutil
 
+from signals.launched import launched_ns
+
 SAMPLE_SECONDS = 0.1
 LOOK_SECONDS = 0.5  # between looks for new processes, which read the state of all there are
 # Servers that all paths use alike, whose memory is a matter of their own settings; and the driver.
@@ -39,7 +41,7 @@ class ProcessMeter:
     def __init__(self, left_out: Collection[str] = ()) -> None:
         self._left_out = frozenset((*left_out, ""))
         self._own = psutil.Process()
-        self._started_at = time.time()
+        self._started_ns = time.time_ns()
         self._watched: list[psutil.Process] = []
         self._next_look = 0.0  # monotonic seconds
         self._spent_seconds = 0.0  # CPU of the samples
@@ -53,7 +55,7 @@ class ProcessMeter:
         """CPU seconds used between two times (Unix ns), by name of the process."""
         used: dict[str, float] = defaultdict(float)
         for key, samples in self._history.items():
-            if not samples:
+            if not samples or self._names[key] in self._left_out:
                 continue
             used[self._names[key]] += _at(samples, end_ns) - _at(samples, start_ns)
         return dict(used)
@@ -80,32 +82,42 @@ class ProcessMeter:
 
     def _sample(self) -> None:
         cpu = time.thread_time()
-        if time.monotonic() >= self._next_look:
+        if look := time.monotonic() >= self._next_look:
             self._next_look = time.monotonic() + LOOK_SECONDS
             self._watched = [self._own, *self._own.children(recursive=True)]
         resident = 0
         for process in self._watched:
             with contextlib.suppress(psutil.Error):  # it ended meanwhile
+                if look:
+                    self._recognise(process)
                 resident += self._sample_of(process)
         self._resident.append((time.time_ns(), resident))
         self._spent_seconds += time.thread_time() - cpu
 
+    def _recognise(self, process: psutil.Process) -> None:
+        """Name it anew: between its fork and its program's start, a process looks like the one before."""
+        key = _key(process)
+        if key not in self._history:
+            started_ns = launched_ns(process.pid)
+            self._history[key] = [(started_ns, 0.0)] if started_ns > self._started_ns else []
+            self._names[key] = "other"
+        self._names[key] = "driver" if process == self._own else process_name(process.cmdline())
+
     def _sample_of(self, process: psutil.Process) -> int:
         """Book its CPU time, return its memory in bytes."""
+        key = _key(process)
+        if key not in self._history or self._names[key] in self._left_out:
+            return 0
         with process.oneshot():
             seconds, resident = sum(process.cpu_times()[:2]), process.memory_info().rss
-            key = (process.pid, process.create_time())
-            if key not in self._names:
-                self._names[key] = "driver" if process == self._own else process_name(process.cmdline())
-                started_at = process.create_time()
-                started_inside = started_at > self._started_at
-                self._history[key] = [(round(started_at * 1e9), 0.0)] if started_inside else []
-        if self._names[key] in self._left_out:
-            return 0
         if process == self._own:
             seconds -= self._spent_seconds
         self._history[key].append((time.time_ns(), seconds))
         return int(resident)
+
+
+def _key(process: psutil.Process) -> tuple[int, float]:
+    return process.pid, process.create_time()
 
 
 def _at(samples: Sequence[tuple[int, float]], at_ns: int) -> float:

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import io
 import re
+import subprocess
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -113,6 +115,25 @@ def test_the_meter_books_this_process_between_two_times() -> None:
     assert parts == pytest.approx(meter.cpu_seconds(start_ns, end_ns)["driver"])
     assert 0.0 < meter.cpu_seconds(middle_ns, middle_ns + 10**7)["driver"] < 0.05
     assert meter.peak_bytes(start_ns - 10**9, end_ns + 10**9) > 1 << 20
+
+
+def test_the_meter_books_a_process_from_its_launch_on() -> None:
+    work = "import time\nwhile time.process_time() < 0.4: pass\nprint(flush=True)\ninput()"
+    with ProcessMeter(left_out={"driver"}) as meter:
+        before_ns = time.time_ns()
+        time.sleep(0.3)
+        started_ns = time.time_ns()
+        child = subprocess.Popen(
+            [sys.executable, "-c", work], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        assert child.stdout is not None
+        child.stdout.readline()
+        time.sleep(0.7)  # until it is sampled
+        child.communicate("\n")
+    (name,) = meter.cpu_seconds(0, time.time_ns())
+    assert name == "python" or name.startswith("python3")
+    assert meter.cpu_seconds(before_ns, started_ns - 20_000_000)[name] == 0.0
+    assert meter.cpu_seconds(started_ns - 20_000_000, time.time_ns())[name] >= 0.3
 
 
 def test_arrivals_at_given_times_never_wait_for_the_system() -> None:
