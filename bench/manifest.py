@@ -21,6 +21,7 @@ from bench.services.jars import KAFKA, S3PROXY
 from bench.services.java import find_java
 from signals.declaration import declared_signals
 from signals.errors import MissingRequirement
+from signals.whole_file import replace_file
 
 PACKAGES = (
     "aiokafka",
@@ -66,9 +67,7 @@ class Manifest:
 
     def write(self) -> None:
         """Replace the file."""
-        temporary = self._path.with_suffix(".tmp")
-        temporary.write_bytes(orjson.dumps(self.content, default=str, option=orjson.OPT_INDENT_2))
-        temporary.replace(self._path)
+        replace_file(self._path, orjson.dumps(self.content, default=str, option=orjson.OPT_INDENT_2))
 
     def update(self, **content: Any) -> None:
         """Add or replace keys and write."""

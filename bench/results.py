@@ -24,6 +24,7 @@ from bench.result_section import MEASURED, Rows, add_figure, section
 from bench.statistics.availability import curves_of
 from bench.statistics.steady_state import steady_state
 from bench.validity import judge
+from signals.whole_file import replace_file
 
 SCHEMA_VERSION = 2
 CONSUMERS = ("online", "batch", "online_repeat")
@@ -35,10 +36,7 @@ def write_result(run_dir: Path) -> dict[str, Any]:
     Raises ConfigurationError if the run has no sealed ledger.
     """
     result = compute_result(run_dir)
-    path = run_dir / "result.json"
-    temporary = path.with_suffix(".tmp")
-    temporary.write_bytes(orjson.dumps(result, option=orjson.OPT_INDENT_2))
-    temporary.replace(path)
+    replace_file(run_dir / "result.json", orjson.dumps(result, option=orjson.OPT_INDENT_2))
     return result
 
 

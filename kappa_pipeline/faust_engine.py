@@ -93,7 +93,6 @@ class FaustEngine:
         self._data_dir, self._on_assigned = data_dir, on_assigned
         self._watermarks = Watermarks()
         self._largest_group = max(LARGEST_GROUP, context.max_batch)
-        self._unacked = 0
         self._tasks: set[asyncio.Task[object]] = set()
         self._room = asyncio.Event()  # something has ended
         self._buffered: asyncio.Queue[Any] = asyncio.Queue()  # until the agent has its own
@@ -117,6 +116,7 @@ class FaustEngine:
             [job.run for job in jobs],
             largest_group=self._largest_group,
             ended=self._ended,
+            wanted=lambda of: self._book.holds(of[0]),
             broken=self._crash,
         )
         await self._app.start()
@@ -202,12 +202,11 @@ class FaustEngine:
         """Start work on one message, as soon as there is room for it."""
         count_consumed(message.key, message.value)
         most = GROUPS_IN_WORK * self._largest_group
-        while len(self._works) >= most or self._unacked >= UNACKED:
+        while len(self._works) >= most or self._book.unacked >= UNACKED:
             await self._until_one_ends()
         assignment = await self._book.take(message)
         if assignment is None:
             return
-        self._unacked += 1
         event, problem = self._parse(message)
         taken = _Taken(message.offset, event.scheduled_ns if not problem else 0)
         if event.kind == "heartbeat":
@@ -269,8 +268,10 @@ class FaustEngine:
         self._release(assignment, assignment.acks.finish(taken.offset))
 
     def _release(self, assignment: Assignment[_Taken], released: Released[_Taken]) -> None:
-        self._unacked -= len(released.acked)
         self._room.set()
+        if not self._book.holds(assignment):
+            return  # others are delivered all that is not committed
+        assignment.unacked -= len(released.acked)
         for taken in released.acked:
             if taken.event_time_ns:
                 self._watermarks.advance(assignment.partition, taken.event_time_ns)

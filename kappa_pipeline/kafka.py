@@ -15,6 +15,7 @@ from signals.errors import ServiceError
 
 REQUEST_SECONDS = 10.0
 DELIVERY_SECONDS = 20.0
+REPORT_SECONDS = 5.0  # until a message that has expired is reported
 
 
 def client_config(context: RunContext, **more: Any) -> dict[str, Any]:
@@ -23,10 +24,10 @@ def client_config(context: RunContext, **more: Any) -> dict[str, Any]:
     return {**context.kafka_client, **extra}
 
 
-def new_producer(context: RunContext, linger_ms: float = 0) -> Producer:
-    """A producer that keeps the order of a partition and never duplicates on retry. It waits ``linger_ms``
-    for more messages, unless it is flushed."""
-    return Producer(client_config(context, enable_idempotence=True, linger_ms=linger_ms))
+def new_producer(context: RunContext, **more: Any) -> Producer:
+    """A producer that keeps the order of a partition and never duplicates on retry. ``more``: see
+    :func:`client_config`."""
+    return Producer(client_config(context, **{"enable_idempotence": True, "linger_ms": 0, **more}))
 
 
 def group_id(context: RunContext) -> str:
@@ -60,7 +61,9 @@ class Publisher:
     LINGER_MS = 100  # whatever is produced waits for the flush, which sends it as one request
 
     def __init__(self, context: RunContext) -> None:
-        self._producer = new_producer(context, self.LINGER_MS)
+        # What is reported as failed is not sent later, when the same has long been published again.
+        expiry_ms = round(DELIVERY_SECONDS * 1000)
+        self._producer = new_producer(context, linger_ms=self.LINGER_MS, message_timeout_ms=expiry_ms)
 
     def publish(self, messages: Sequence[Message]) -> None:
         """Publish all and return when all are written. Raises ServiceError; some may be written then."""
@@ -79,7 +82,7 @@ class Publisher:
             self._producer.produce(
                 message.topic, message.value, key=message.key or None, on_delivery=delivered
             )
-        self._producer.flush(DELIVERY_SECONDS)
+        self._producer.flush(DELIVERY_SECONDS + REPORT_SECONDS)
         if waiting or failed:
             raise ServiceError(f"Kafka did not take {waiting or len(failed)} messages: {failed[:1]}")
 

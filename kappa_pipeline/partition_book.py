@@ -40,6 +40,7 @@ class Assignment(Generic[T]):
     deliveries: Deliveries
     acks: OrderedAcks[T] = field(default_factory=OrderedAcks)
     committed: tuple[int, str] | None = None  # offset and metadata, as the broker has them
+    unacked: int = 0  # messages taken, and not acknowledged
     recorded: int = 0  # the broker knows that all before this offset were taken
     silent_at: int = -1  # ``expected`` when the consumer was last seen to be ahead of it
 
@@ -64,6 +65,15 @@ class PartitionBook(Generic[T]):
     def partitions(self) -> list[int]:
         """The partitions that are open, in order."""
         return sorted(self._assignments)
+
+    @property
+    def unacked(self) -> int:
+        """Messages of the open partitions that were taken and are not acknowledged."""
+        return sum(assignment.unacked for assignment in self._assignments.values())
+
+    def holds(self, assignment: Assignment[T]) -> bool:
+        """Whether what is done for it still counts; otherwise its messages are delivered to others."""
+        return self._assignments.get(assignment.partition) is assignment
 
     async def open(self) -> None:
         """Find out which partitions there are and where each goes on, if a rebalance has changed that."""
@@ -111,6 +121,7 @@ class PartitionBook(Generic[T]):
             await self._go_back(assignment)
             return None
         assignment.expected += 1
+        assignment.unacked += 1
         return assignment
 
     async def find_silence(self) -> None:

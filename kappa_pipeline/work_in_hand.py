@@ -19,8 +19,9 @@ class WorkInHand(Generic[T]):
     """Leaves arrivals to threads, one for each of ``runs``. Lives on the running loop, where ``ended`` is
     called with what came with an arrival when that has come to its end, and ``broken`` when a run has raised.
 
-    A failed attempt is followed by the next, after its pause. A second arrival of an image waits for the
-    first, and then finds its signals.
+    A failed attempt is followed by the next, after its pause, unless ``wanted`` says that the arrival is no
+    longer for this worker: then it ends as it is. A second arrival of an image waits for the first, and then
+    finds its signals.
     """
 
     def __init__(
@@ -29,10 +30,11 @@ class WorkInHand(Generic[T]):
         *,
         largest_group: int,
         ended: Callable[[T], None],
+        wanted: Callable[[T], bool],
         broken: Callable[[BaseException], None],
     ) -> None:
         self._loop = asyncio.get_running_loop()
-        self._tell_ended, self._tell_broken = ended, broken
+        self._tell_ended, self._tell_broken, self._wanted = ended, broken, wanted
         self._in_hand: dict[Arrival, T] = {}
         self._followers: dict[tuple[str, str], deque[Arrival]] = {}  # of images in work
         self._threads = WorkThreads([self._telling(run) for run in runs], largest=largest_group)
@@ -84,13 +86,19 @@ class WorkInHand(Generic[T]):
             self._tell_broken(error)
 
     def _try_again(self, arrival: Arrival) -> None:
+        if not self._wanted(self._in_hand[arrival]):
+            self._finish(arrival)
+            return
         following = arrival.next()
         self._in_hand[following] = self._in_hand.pop(arrival)
         self._threads.put(following)
 
     def _finish(self, arrival: Arrival) -> None:
-        if followers := self._followers[arrival.image]:
-            self._threads.put(followers.popleft())
-        else:
-            del self._followers[arrival.image]
         self._tell_ended(self._in_hand.pop(arrival))
+        followers = self._followers[arrival.image]
+        while followers:
+            following = followers.popleft()
+            if self._wanted(self._in_hand[following]):
+                return self._threads.put(following)
+            self._tell_ended(self._in_hand.pop(following))
+        del self._followers[arrival.image]

@@ -54,7 +54,7 @@ class LambdaArm:
 
     def end_day(self, day: int) -> None:
         """Seal the day's media log and run the nightly workflow, in a process of its own."""
-        self._submitter.seal(day, self._check)
+        self._submitter.seal(day, self._check, timeout_seconds=self._context.drain_timeout_seconds)
         argv = ["--context", str(self._context_path), "--day", str(day)]
         group = self._running_group()
         # A workflow that fails is reported with its step, not as a process that died.

@@ -41,6 +41,7 @@ class Submitter:
         self._unsent = 0
         self._closed = False
         self._error: Exception | None = None
+        self._refusal: ServiceError | None = None  # the latest
         self._thread = threading.Thread(target=self._serve, name="submitter", daemon=True)
         self._thread.start()
 
@@ -52,18 +53,24 @@ class Submitter:
             self._unsent += 1
             self._arrived.notify()
 
-    def seal(self, day: int, check: Callable[[], None]) -> None:
+    def seal(self, day: int, check: Callable[[], None], *, timeout_seconds: float) -> None:
         """Return when every arrival so far is enqueued and the day's media log is final.
 
-        ``check`` is called meanwhile, and may raise. Raises PipelineError.
+        ``check`` is called meanwhile, and may raise. Raises PipelineError, also when that takes too long.
         """
         marker = _Seal(day)
+        deadline = time.monotonic() + timeout_seconds
         with self._arrived:
             self._waiting.append(marker)
             self._arrived.notify()
         while not marker.done.wait(RETRY_SECONDS):
             self._check()
             check()
+            if time.monotonic() > deadline:
+                raise PipelineError(
+                    f"{self.unsent} arrivals of day {day} are not enqueued after {timeout_seconds:.0f} s: "
+                    f"{self._refusal or 'the media log takes its time'}"
+                )
 
     @property
     def unsent(self) -> int:
@@ -115,7 +122,8 @@ class Submitter:
             try:
                 self._pinlater.enqueue_many(jobs)
                 return
-            except ServiceError:
+            except ServiceError as refusal:
+                self._refusal = refusal
                 time.sleep(RETRY_SECONDS)
 
     def _check(self) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from bench.image_names import printable
+from signals.whole_file import replace_file
 
 
 def page_environment() -> Environment:
@@ -24,7 +25,5 @@ def page_environment() -> Environment:
 
 def write_page(page: str, path: Path) -> Path:
     """Write it so that a reader sees the old page or the new one whole. Returns ``path``."""
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(page, encoding="utf-8")
-    temporary.replace(path)
+    replace_file(path, page.encode())
     return path

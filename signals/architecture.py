@@ -115,14 +115,14 @@ class DeadLetter:
             path=path,
             stage=stage,
             reason=reason,
-            detail=detail[:DETAIL_CHARACTERS],
+            detail=detail,
             attempts=attempts,
             input_hash=input_hash,
         )
 
     def to_bytes(self) -> bytes:
-        """JSON, as it travels through Kafka."""
-        return orjson.dumps(self)
+        """JSON, as it travels through Kafka, with as much of the detail as fits."""
+        return orjson.dumps(dataclasses.replace(self, detail=self.detail[:DETAIL_CHARACTERS]))
 
     @classmethod
     def from_bytes(cls, data: bytes) -> DeadLetter:

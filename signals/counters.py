@@ -16,6 +16,8 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from signals.whole_file import replace_file
+
 COUNTS_SUFFIX = ".counts.json"
 
 
@@ -135,6 +137,4 @@ class CountsFile:
             {"process": key.process, "pid": key.pid, **key.resource._asdict(), "value": value}
             for key, value in self._totals.items()
         ]
-        temporary = self._path.with_suffix(".tmp")
-        temporary.write_bytes(orjson.dumps({**self._labels, "counts": counts}))
-        temporary.replace(self._path)
+        replace_file(self._path, orjson.dumps({**self._labels, "counts": counts}))

@@ -24,6 +24,7 @@ CONNECT_TIMEOUT_SECONDS = 5.0
 READ_TIMEOUT_SECONDS = 30.0
 CONNECTIONS = 16
 RETRIES = 2
+RETRY_SECONDS = 60.0
 
 _T = TypeVar("_T")
 
@@ -54,8 +55,10 @@ class ObjectStore:
         *,
         retries: int = RETRIES,
         read_timeout_seconds: float = READ_TIMEOUT_SECONDS,
+        retry_seconds: float = RETRY_SECONDS,
     ) -> None:
-        """Connects at the first call. Raises ConfigurationError for what can't be an endpoint."""
+        """Connects at the first call. No GET or PUT is tried again later than ``retry_seconds`` after its
+        first attempt. Raises ConfigurationError for what can't be an endpoint."""
         self._endpoint = endpoint
         self._http = _CountingPool(
             timeout=urllib3.Timeout(connect=CONNECT_TIMEOUT_SECONDS, read=read_timeout_seconds),
@@ -67,6 +70,7 @@ class ObjectStore:
             connect_timeout_seconds=CONNECT_TIMEOUT_SECONDS,
             read_timeout_seconds=read_timeout_seconds,
             retries=retries,
+            retry_seconds=retry_seconds,
         )
         try:
             self._client = Minio(

@@ -23,7 +23,6 @@ from signals.errors import ConfigurationError, ImageError, ServiceError
 if TYPE_CHECKING:
     from obstore.store import S3Credential
 
-RETRY_SECONDS = 60.0  # no new attempt is made later than that after the first
 REQUEST_SECONDS = 600.0  # of one attempt, whatever its size
 _MISSING = ("<Code>NoSuchKey</Code>", "<Code>NoSuchObject</Code>")
 _NOWHERE = "http://127.0.0.1:9"
@@ -40,6 +39,7 @@ class ObjectTransfer:
         connect_timeout_seconds: float,
         read_timeout_seconds: float,
         retries: int,
+        retry_seconds: float,
     ) -> None:
         """Connects at the first call. Raises ConfigurationError for what can't be an endpoint."""
         self._name = f"the object store {endpoint.endpoint}, bucket {endpoint.bucket}"
@@ -73,7 +73,7 @@ class ObjectTransfer:
                     "proxy_url": _NOWHERE,  # a proxy that is never asked keeps the environment's away
                     "proxy_excludes": _host(endpoint),
                 },
-                retry_config={"max_retries": retries, "retry_timeout": timedelta(seconds=RETRY_SECONDS)},
+                retry_config={"max_retries": retries, "retry_timeout": timedelta(seconds=retry_seconds)},
             )
         except (BaseError, ValueError) as error:
             raise ConfigurationError(f"{self._name}: {_brief(error)}") from error

@@ -25,6 +25,7 @@ import orjson
 
 from signals.errors import ServiceError
 from signals.reaping import AccountedPopen, adopt_orphans, reap_orphans
+from signals.whole_file import replace_file
 
 LOOK_SECONDS = 0.5  # between two looks at the children's memory
 _STOP_SIGNALS = frozenset((signal.SIGTERM, signal.SIGINT))
@@ -294,9 +295,7 @@ def keep_what_is_loaded() -> None:
 
 def write_ready_file(path: Path, content: Mapping[str, object]) -> None:
     """Say "ready" to the parent: write ``content`` (an address, say) atomically to ``path``."""
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    temporary.write_bytes(orjson.dumps(dict(content)))
-    temporary.replace(path)
+    replace_file(path, orjson.dumps(dict(content)))
 
 
 def previous_port(path: Path) -> int:

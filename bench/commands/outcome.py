@@ -11,6 +11,7 @@ import orjson
 
 from bench.exit_codes import ExitCode
 from bench.throughput.targets import Target
+from signals.whole_file import replace_file
 
 check_option = click.option(
     "--check",
@@ -23,7 +24,7 @@ def keep(path: Path | None, plain: Mapping[str, object], *, is_complete: bool) -
     """Write what was measured, if there is a file for it."""
     if path is not None:
         whole = {"is_complete": is_complete, **plain}
-        path.write_bytes(orjson.dumps(whole, option=orjson.OPT_INDENT_2))
+        replace_file(path, orjson.dumps(whole, option=orjson.OPT_INDENT_2))
 
 
 def hold(targets: Sequence[Target]) -> None:

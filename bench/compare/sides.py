@@ -16,6 +16,7 @@ from bench.metrics import Measurement, Reading, measure
 from bench.run_folder import latest_run
 from bench.schema import check_result
 from signals.errors import ConfigurationError, InvalidRun
+from signals.whole_file import replace_file
 
 TAG = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
@@ -155,6 +156,5 @@ def check_tag(tag: str) -> None:
 def _write_tags(run_dir: Path, change: Callable[[set[str]], set[str]]) -> None:
     manifest = read_manifest(run_dir)
     tags = sorted(change(set(manifest.get("tags") or [])))
-    temporary = run_dir / "manifest.tmp"
-    temporary.write_bytes(orjson.dumps({**manifest, "tags": tags}, option=orjson.OPT_INDENT_2))
-    temporary.replace(run_dir / "manifest.json")
+    tagged = orjson.dumps({**manifest, "tags": tags}, option=orjson.OPT_INDENT_2)
+    replace_file(run_dir / "manifest.json", tagged)

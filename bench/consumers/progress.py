@@ -9,14 +9,14 @@ from typing import Self
 
 import orjson
 
+from signals.whole_file import replace_file
+
 
 @dataclass
 class _Progress:
     def write(self, path: Path) -> None:
         """Replace ``path``."""
-        temporary = path.with_suffix(".tmp")
-        temporary.write_bytes(orjson.dumps(self.__dict__))
-        temporary.replace(path)
+        replace_file(path, orjson.dumps(self.__dict__))
 
     @classmethod
     def read(cls, path: Path) -> Self:

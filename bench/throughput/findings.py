@@ -16,6 +16,7 @@ from bench.throughput.gss import GssSpeed
 from bench.throughput.latency import Latency
 from bench.throughput.overhead import Overhead
 from bench.throughput.targets import Target, targets
+from signals.whole_file import replace_file
 
 SCHEMA_VERSION = 2
 _DRAIN_FIGURES = ("images_per_second", "ratio", "core_ms_per_image", "plumbing_core_ms")
@@ -80,6 +81,4 @@ class Findings:
 
     def save(self, path: Path) -> None:
         """Replace ``path`` with what is known so far. Raises OSError."""
-        temporary = path.with_name(path.name + ".tmp")
-        temporary.write_bytes(orjson.dumps(self.as_plain(), option=orjson.OPT_INDENT_2))
-        temporary.replace(path)
+        replace_file(path, orjson.dumps(self.as_plain(), option=orjson.OPT_INDENT_2))

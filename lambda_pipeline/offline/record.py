@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 
 from lambda_pipeline.offline.graph import StepRecord
+from signals.whole_file import replace_file
 
 
 def record_file(arm_dir: Path, day: int) -> Path:
@@ -20,9 +21,7 @@ def write_record(arm_dir: Path, day: int, records: Sequence[StepRecord]) -> None
     """Replace the record by one that is up to date."""
     path = record_file(arm_dir, day)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    partial.write_bytes(orjson.dumps(list(records), option=orjson.OPT_INDENT_2))
-    partial.replace(path)
+    replace_file(path, orjson.dumps(list(records), option=orjson.OPT_INDENT_2))
 
 
 def failed_step(arm_dir: Path, day: int) -> tuple[str, str]:

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-import orjson
 
 from lambda_pipeline.child import log
 from lambda_pipeline.pinlater import Job, PinLater
@@ -138,6 +137,6 @@ class Ends:
         try:
             self.publisher.dead_letters([letter])
             arrival.trail.dead_letter(str(error))
-            self.pinlater.dead_letter(arrival.job, error.reason, orjson.dumps(letter).decode())
+            self.pinlater.dead_letter(arrival.job, error.reason, letter.to_bytes().decode())
         except Exception as problem:  # nobody was told: the claim runs out and the job comes again
             log(f"{event.image_signature}: its dead letter could not be delivered: {problem}")

@@ -46,7 +46,13 @@ def work(context: RunContext, index: int, stop: StopSignal) -> None:
         clients = Clients(
             pinlater=pinlater,
             gss=stack.enter_context(GssClient.of_run(context, retry_seconds=patience_seconds)),
-            store=stack.enter_context(ObjectStore(context.s3)),
+            store=stack.enter_context(
+                ObjectStore(
+                    context.s3,
+                    read_timeout_seconds=patience_seconds / 2,
+                    retry_seconds=patience_seconds / 2,
+                )
+            ),
             inference=stack.enter_context(contextlib.closing(inference)),
             ledger=ledger,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -17,6 +18,33 @@ from tests.integration.conftest import group, postgres, services_dir
 __all__ = ["group", "postgres", "services_dir"]
 
 SAMPLE = 64
+
+
+class BesideBare(NamedTuple):
+    """A batch size on one device, beside ONNX Runtime alone."""
+
+    device: str
+    batch: int
+    images_per_second: float
+    share: float
+
+
+_BESIDE_BARE = pytest.StashKey[list[BesideBare]]()
+
+
+@pytest.fixture(scope="session")
+def beside_bare(pytestconfig: pytest.Config) -> list[BesideBare]:
+    """What is printed at the end of the session."""
+    return pytestconfig.stash.setdefault(_BESIDE_BARE, [])
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    if found := config.stash.get(_BESIDE_BARE, []):
+        terminalreporter.section("inference beside ONNX Runtime alone, same device")
+    for row in found:
+        terminalreporter.write_line(
+            f"{row.device}: batches of {row.batch}, {row.images_per_second:.1f} images/s, {row.share:.3f}"
+        )
 
 
 @pytest.fixture(scope="session")

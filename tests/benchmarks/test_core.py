@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import itertools
+import statistics
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -29,8 +31,10 @@ from signals.ledger import Ledger, Stage
 from signals.model import Model
 from signals.near_free import build_near_free_model
 from signals.record import SignalRecord
+from tests.benchmarks.conftest import BesideBare
 
 BATCH_SIZES = (1, 4, 8, 16, 32)
+ROUNDS = 10
 PROVIDERS = [
     "cpu",
     pytest.param(
@@ -70,13 +74,37 @@ def test_decode_and_resize(
 @pytest.mark.parametrize("provider", PROVIDERS)
 @pytest.mark.parametrize("batch", BATCH_SIZES)
 def test_inference(
-    benchmark: Any, provider: Any, batch: int, tensors: list[RgbImage], model_dir: Path
+    benchmark: Any,
+    provider: Any,
+    batch: int,
+    tensors: list[RgbImage],
+    model_dir: Path,
+    beside_bare: list[BesideBare],
 ) -> None:
-    engine = InferenceEngine(Model.load(model_dir), device=provider, whole_batches=True)
+    model = Model.load(model_dir)
+    engine = InferenceEngine(model, device=provider, whole_batches=True)
     images = np.stack(tensors[:batch])
     engine.run(images)
-    benchmark.extra_info.update(device=engine.device, images=batch)
     benchmark.pedantic(lambda: engine.run(images), rounds=10, warmup_rounds=1)
+    share = share_of_bare(engine, model, images)
+    beside_bare.append(BesideBare(engine.device, batch, batch / benchmark.stats.stats.median, share))
+    benchmark.extra_info.update(device=engine.device, images=batch, share_of_bare_onnxruntime=share)
+
+
+def share_of_bare(engine: InferenceEngine, model: Model, images: RgbImage) -> float:
+    """The engine's speed as a share of ONNX Runtime's own on the same device, by turns: medians of ROUNDS."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1  # as the engine has
+    session = onnxruntime.InferenceSession(model.graph, options, providers=[engine.provider])
+    feed = {model.manifest.input_name: images}
+    seconds: dict[str, list[float]] = {"engine": [], "bare": []}
+    session.run(None, feed)
+    for _ in range(ROUNDS):
+        for name, run in (("engine", lambda: engine.run(images)), ("bare", lambda: session.run(None, feed))):
+            start = time.perf_counter()
+            run()
+            seconds[name].append(time.perf_counter() - start)
+    return statistics.median(seconds["bare"]) / statistics.median(seconds["engine"])
 
 
 def test_inference_near_free(benchmark: Any, tensors: list[RgbImage]) -> None:

@@ -110,7 +110,7 @@ def test_a_row_that_could_not_be_written_is_written_later(tmp_path: Path) -> Non
     ledger.record(Stage.FETCH, start_ns=1, end_ns=2)
     ledger.flush()
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    (file,) = raw_dir(tmp_path).iterdir()
+    (file,) = raw_dir(tmp_path).glob("*.arrows")
     resource.setrlimit(resource.RLIMIT_FSIZE, (file.stat().st_size + 10, limits[1]))
     try:  # as on a full disk, a part of the next batch is written
         ledger.record(Stage.DECODE, start_ns=2, end_ns=3)

@@ -19,13 +19,13 @@ def arrival(ledger: Ledger, number: int, signature: str) -> Arrival:
     return Arrival.first(event, 1, ledger, "cpu:0")
 
 
-def work(run: Run, arrivals: list[Arrival]) -> list[int]:
+def work(run: Run, arrivals: list[Arrival], wanted: Callable[[int], bool] = lambda _: True) -> list[int]:
     """Bring arrivals to their ends on one thread; the numbers of their events, in the order of their ends."""
 
     async def go() -> list[int]:
         ends: asyncio.Queue[int | BaseException] = asyncio.Queue()
         works: WorkInHand[int] = WorkInHand(
-            [run], largest_group=4, ended=ends.put_nowait, broken=ends.put_nowait
+            [run], largest_group=4, ended=ends.put_nowait, wanted=wanted, broken=ends.put_nowait
         )
         for one in arrivals:
             works.take(one, one.event.event_id)
@@ -76,6 +76,32 @@ def test_a_failed_attempt_is_followed_by_the_next_and_holds_its_image(ledger: Le
     ends = work(fails_twice, [arrival(ledger, number, "a" * 32) for number in range(2)])
     assert ends == [0, 1]
     assert attempts == [(0, 1), (0, 2), (0, 3), (1, 1)]
+
+
+def test_what_is_no_longer_wanted_is_not_tried_again(ledger: Ledger) -> None:
+    attempts: list[int] = []
+
+    def fails(group: list[Arrival]) -> None:
+        for one in group:
+            attempts.append(one.event.event_id)
+            one.retry_seconds = 0.01
+
+    arrivals = [arrival(ledger, number, "a" * 32) for number in range(3)]
+    assert work(fails, arrivals, wanted=lambda _: False) == [0, 1, 2]
+    assert attempts == [0]
+
+
+def test_a_follower_that_is_wanted_is_worked_on_after_one_that_is_not(ledger: Ledger) -> None:
+    attempts: list[int] = []
+
+    def fails_first(group: list[Arrival]) -> None:
+        for one in group:
+            attempts.append(one.event.event_id)
+            one.retry_seconds = 0.01 if one.event.event_id == 0 else None
+
+    arrivals = [arrival(ledger, number, "a" * 32) for number in range(3)]
+    assert work(fails_first, arrivals, wanted=lambda number: number == 2) == [0, 1, 2]
+    assert attempts == [0, 2]
 
 
 def test_a_run_that_raises_is_told(ledger: Ledger) -> None:
