@@ -92,6 +92,7 @@ class ServicesConfig:
 
     kafka_brokers: int = 1
     spark_workers: int = 0  # of a standalone cluster, one core each; 0: Spark runs inside its application
+    stream_workers: int = 1  # that read the stream and share the [inference] workers, at least one each
     inference_services: int = 0  # that share the [inference] workers; 0: the arm that needs it starts one
 
 
@@ -212,6 +213,10 @@ def _validate(config: HarnessConfig, file: str) -> None:
     for key in ("workers", "max_batch"):
         if getattr(inference, key) < 1:
             raise ConfigurationError(f"{file}: [inference] {key} must be at least 1")
+    if config.services.stream_workers > inference.workers:
+        raise ConfigurationError(
+            f"{file}: [services] stream_workers share the [inference] workers, and there are fewer"
+        )
     if inference.max_batch_wait_seconds < 0:
         raise ConfigurationError(f"{file}: [inference] max_batch_wait_seconds must not be negative")
 

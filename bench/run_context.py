@@ -54,6 +54,7 @@ def run_context(
         catalog_path=config.catalog,
         device=inference.device,
         workers=inference.workers,
+        stream_workers=config.services.stream_workers,
         max_batch=inference.max_batch,
         max_batch_wait_seconds=inference.max_batch_wait_seconds,
     )

@@ -46,7 +46,7 @@ class KappaArm:
         create_topics(
             context,
             {
-                context.media_topic: max(MIN_MEDIA_PARTITIONS, context.workers),  # one each at least
+                context.media_topic: max(MIN_MEDIA_PARTITIONS, context.stream_workers),  # one each at least
                 context.watermark_topic: 1,
             },
         )
@@ -57,7 +57,7 @@ class KappaArm:
         self._lag = GroupLag(context)
         self._partitions = partitions_of(self._producer, context.media_topic)
         self._group = ProcessGroup(context.log_dir, on_restart=self._worker_restarted)
-        for worker in range(context.workers):
+        for worker in range(context.stream_workers):
             ready_file(context, worker).unlink(missing_ok=True)
             self._group.start(
                 f"stream_worker_{worker}",
@@ -133,7 +133,7 @@ class KappaArm:
         group = self._running_group()
         deadline = time.monotonic() + START_SECONDS
         while True:
-            held = [self._partitions_held(worker) for worker in range(self._context.workers)]
+            held = [self._partitions_held(worker) for worker in range(self._context.stream_workers)]
             if all(held) and sorted(p for partitions in held for p in partitions) == self._partitions:
                 return
             group.check()

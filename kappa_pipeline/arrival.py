@@ -13,14 +13,36 @@ from signals.ledger import Ledger, Stage
 
 
 @dataclass(slots=True, eq=False)
+class Attempt:
+    """As the worker that reads the stream knows it. ``number`` is above 1 at first where workers have died,
+    or lost the partition, with the event in work."""
+
+    event: MediaEvent
+    number: int
+    start_ns: int  # Unix ns
+    unreadable: str = ""  # why the message is no media event; ``event`` is a stand-in then
+    end_ns: int = 0  # Unix ns, once it has ended
+    retry_seconds: float | None = None  # it failed, and the next may be made after this time
+
+    def next(self) -> Attempt:
+        """The attempt after this one, which failed."""
+        return Attempt(self.event, self.number + 1, self.end_ns)
+
+    @property
+    def image(self) -> tuple[str, str]:
+        """What is computed once: arrivals of the same image have the same keys."""
+        return self.event.galaxy, self.event.image_signature
+
+
+@dataclass(slots=True, eq=False)
 class Arrival:
-    """``stage``: where it would fail, should it fail now."""
+    """As the process that computes it knows it. ``stage``: where it would fail, should it fail now."""
 
     event: MediaEvent
     rows: StageRows
-    unreadable: str = ""  # why the message is no media event; ``event`` is a stand-in then
+    unreadable: str = ""
     stage: Stage = Stage.QUEUE
-    retry_seconds: float | None = None  # the attempt failed, and the next may be made after this time
+    retry_seconds: float | None = None
     missing: Sequence[SignalDeclaration] = ()  # signals that are not stored yet
     values: SignalValues = field(default_factory=dict)  # computed, of those that are missing
     items: list[tuple[bytes, bytes]] = field(default_factory=list)  # keys and encoded records to store
@@ -28,23 +50,12 @@ class Arrival:
     input_hash: str = ""
 
     @classmethod
-    def first(
-        cls, event: MediaEvent, number: int, ledger: Ledger, device: str, *, unreadable: str = ""
-    ) -> Arrival:
-        """The first attempt that this worker makes; ``number`` is above 1 where workers have died, or lost
-        the partition, with the event in work."""
-        return cls(event, StageRows(ledger, event, number, device, event.scheduled_ns), unreadable)
-
-    def next(self) -> Arrival:
-        """The attempt after this one, which failed."""
-        return Arrival(self.event, self.rows.next_attempt())
+    def of(cls, attempt: Attempt, ledger: Ledger, device: str) -> Arrival:
+        """What is to be done about ``attempt``, on ``device``, as the ledger names it."""
+        rows = StageRows(ledger, attempt.event, attempt.number, device, attempt.start_ns)
+        return cls(attempt.event, rows, attempt.unreadable)
 
     @property
     def number(self) -> int:
         """Of the attempt, from 1."""
         return self.rows.attempt
-
-    @property
-    def image(self) -> tuple[str, str]:
-        """What is computed once: arrivals of the same image have the same keys."""
-        return self.event.galaxy, self.event.image_signature

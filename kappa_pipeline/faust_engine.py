@@ -19,7 +19,7 @@ import itertools
 import logging
 import signal
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +27,8 @@ from typing import Any
 
 import faust
 
-from kappa_pipeline.arrival import Arrival
+from kappa_pipeline.arrival import Attempt
+from kappa_pipeline.device_lane import Lane
 from kappa_pipeline.faust_consumer import DirectConsumer
 from kappa_pipeline.faust_security import credentials
 from kappa_pipeline.kafka import Message, Publisher, group_id
@@ -35,7 +36,6 @@ from kappa_pipeline.media_message import parse_media_event
 from kappa_pipeline.nrtg import ComputeSignals, StreamPlan
 from kappa_pipeline.ordered_acks import Released
 from kappa_pipeline.partition_book import Assignment, PartitionBook
-from kappa_pipeline.stream_job import StreamJob
 from kappa_pipeline.watermark import Watermarks, watermark_message
 from kappa_pipeline.work_in_hand import WorkInHand
 from signals.architecture import MediaEvent, RunContext
@@ -43,18 +43,17 @@ from signals.attempts import retry_seconds
 from signals.catalog import Catalog
 from signals.counters import count_consumed
 from signals.errors import ImageError, PipelineError
-from signals.ledger import Ledger
 
 LARGEST_GROUP = 32  # messages that share calls, or a batch of the device's where that is more
-GROUPS_IN_WORK = 4  # of that size; messages beyond them wait
-WORK_THREADS = 2  # while one has the device, the other fetches and decodes, or stores and announces
+GROUPS_IN_WORK = 4  # of that size, for each device; messages beyond them wait
 _KEY_BYTES = 80  # of an unreadable message's key, for its dead letter
 UNACKED = 2_048  # messages taken and not acknowledged, which is what a crash makes another worker repeat
 COMMIT_SECONDS = 0.5  # also for how long a delivery may be unknown to the broker
 WATERMARK_SECONDS = 1.0  # between two announcements; midnight's heartbeats are announced at once
 SILENCE_SECONDS = 1.0  # a message that was fetched and has not arrived twice this long is taken for lost
 LAST_WORK_SECONDS = 3.0  # for what is in work when partitions are to be given away
-STOP_SECONDS = 5.0
+STOP_SECONDS = 4.0
+LAST_GROUPS_SECONDS = 1.0  # for what is at work when the application has stopped
 
 log = logging.getLogger(__name__)
 
@@ -68,10 +67,9 @@ class _Taken:
 class FaustEngine:
     """Runs a plan in this process until SIGTERM.
 
-    ``new_job`` makes the job of a plan, one for each thread, ``on_assigned`` is told the partitions of the
-    media topic whenever they change. ``device`` is what the ledger's rows name. Raises PipelineError when the
-    broker is lost or Faust fails: whoever supervises the process starts it again, and the committed offsets
-    say where to go on.
+    ``lanes`` lead to those who compute; ``on_assigned`` is told the partitions of the media topic whenever
+    they change. Raises PipelineError when the broker is lost, Faust fails or a device's process ends: whoever
+    supervises the process starts it again, and the committed offsets say where to go on.
     """
 
     name = "Faust"
@@ -81,18 +79,17 @@ class FaustEngine:
         self,
         context: RunContext,
         catalog: Catalog,
-        new_job: Callable[[StreamPlan], StreamJob],
-        ledger: Ledger,
+        lanes: Sequence[Lane],
         *,
-        device: str,
         data_dir: Path,
         on_assigned: Callable[[list[int]], None],
     ) -> None:
-        self._context, self._catalog, self._new_job = context, catalog, new_job
-        self._ledger, self._device = ledger, device
+        self._context, self._catalog, self._lanes = context, catalog, lanes
         self._data_dir, self._on_assigned = data_dir, on_assigned
         self._watermarks = Watermarks()
         self._largest_group = max(LARGEST_GROUP, context.max_batch)
+        self._most_in_work = GROUPS_IN_WORK * self._largest_group * len({lane.device for lane in lanes})
+        self._has_crashed = False
         self._tasks: set[asyncio.Task[object]] = set()
         self._room = asyncio.Event()  # something has ended
         self._buffered: asyncio.Queue[Any] = asyncio.Queue()  # until the agent has its own
@@ -100,20 +97,19 @@ class FaustEngine:
         self._reported: list[int] = []
         self._next_search = self._next_watermark = 0.0
 
-    def run(self, plan: StreamPlan) -> None:
+    def run(self, plan: StreamPlan) -> None:  # noqa: ARG002 (whoever serves the lanes has made the same one)
         """Run until SIGTERM or SIGINT."""
-        asyncio.run(self._run(plan))
+        asyncio.run(self._run())
 
-    async def _run(self, plan: StreamPlan) -> None:
+    async def _run(self) -> None:
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
         self._app = self._new_app()
         self._book: PartitionBook[_Taken] = PartitionBook(self._app, self._context.media_topic)
         self._announcer, self._announcer_thread = Publisher(self._context), ThreadPoolExecutor(1, "announce")
-        jobs = [self._new_job(plan) for _ in range(WORK_THREADS)]
         self._works: WorkInHand[tuple[Assignment[_Taken], _Taken]] = WorkInHand(
-            [job.run for job in jobs],
+            self._lanes,
             largest_group=self._largest_group,
             ended=self._ended,
             wanted=lambda of: self._book.holds(of[0]),
@@ -133,7 +129,8 @@ class FaustEngine:
                 task.cancel()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._app.stop(), STOP_SECONDS)
-            self._works.close()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._works.close(), LAST_GROUPS_SECONDS)
 
     def _new_app(self) -> Any:
         app = faust.App(
@@ -176,7 +173,7 @@ class FaustEngine:
                 async with asyncio.timeout(LAST_WORK_SECONDS):
                     while self._works:
                         await self._until_one_ends()
-            await self._book.commit()
+            await self._commit()
             self._book.close()
 
         return app
@@ -193,16 +190,20 @@ class FaustEngine:
                 self._spawn(
                     self._announce(*(watermark_message(self._context, *of) for of in advanced.items()))
                 )
-        await self._book.commit()
+        await self._commit()
         if time.monotonic() >= self._next_search and not self._taking and self._buffered.empty():
             self._next_search = time.monotonic() + SILENCE_SECONDS
             await self._book.find_silence()
 
+    async def _commit(self) -> None:
+        """Commit what is done, unless something broke: a device's process that died had ledger rows of it."""
+        if not self._has_crashed:
+            await self._book.commit()
+
     async def _take(self, message: Any) -> None:
         """Start work on one message, as soon as there is room for it."""
         count_consumed(message.key, message.value)
-        most = GROUPS_IN_WORK * self._largest_group
-        while len(self._works) >= most or self._book.unacked >= UNACKED:
+        while len(self._works) >= self._most_in_work or self._book.unacked >= UNACKED:
             await self._until_one_ends()
         assignment = await self._book.take(message)
         if assignment is None:
@@ -219,7 +220,7 @@ class FaustEngine:
             while self._works:
                 await self._until_one_ends()
             await self._book.commit()  # should it kill this worker, what is done counts as no delivery more
-        arrival = Arrival.first(event, attempt, self._ledger, self._device, unreadable=problem)
+        arrival = Attempt(event, attempt, event.scheduled_ns, problem)
         self._works.take(arrival, (assignment, taken))
         if self._book.is_recorded(assignment, taken.offset):
             self._works.start(arrival)
@@ -243,7 +244,7 @@ class FaustEngine:
         await self._room.wait()
 
     async def _record_and_start(
-        self, assignment: Assignment[_Taken], taken: _Taken, arrival: Arrival
+        self, assignment: Assignment[_Taken], taken: _Taken, arrival: Attempt
     ) -> None:
         await self._book.record(assignment, taken.offset)
         self._works.start(arrival)
@@ -290,5 +291,6 @@ class FaustEngine:
             self._crash(error)
 
     def _crash(self, error: BaseException) -> None:
+        self._has_crashed = True
         log.error("the stream can't go on", exc_info=error)
         self._spawn(self._app.crash(error))

@@ -31,6 +31,8 @@ def parse_media_event(value: bytes, catalog: Catalog) -> MediaEvent:
 def _check(event: MediaEvent, catalog: Catalog) -> None:
     if not (_is_number(event.event_id, _MAX_INT64) and _is_number(event.day, _MAX_INT32)):
         raise ImageError("unreadable_event", "event_id or day is not a number of its range")
+    if not _is_number(event.lateness_ns, _MAX_INT64):
+        raise ImageError("unreadable_event", "lateness_ns is not a number of its range")
     if not isinstance(event.object_key, str) or not isinstance(event.image_signature, str):
         raise ImageError("unreadable_event", "object_key or image_signature is no string")
     if len(event.object_key.encode()) > _MAX_KEY_BYTES:

@@ -19,10 +19,6 @@ class StageRows:
         self._ledger, self._event, self.attempt, self._device = ledger, event, attempt, device
         self.end_ns = start_ns
 
-    def next_attempt(self) -> StageRows:
-        """The rows of the attempt after this one, from where this one ended."""
-        return StageRows(self._ledger, self._event, self.attempt + 1, self._device, self.end_ns)
-
     def until(
         self, stage: Stage, end_ns: int, *, outcome: str = "ok", detail: str = "", batch_size: int = 0
     ) -> None:

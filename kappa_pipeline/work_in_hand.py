@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import functools
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
-from kappa_pipeline.arrival import Arrival
-from kappa_pipeline.work_threads import WorkThreads
+from kappa_pipeline.arrival import Attempt
+from kappa_pipeline.device_lane import Lane
+from kappa_pipeline.work_lanes import WorkLanes
 
 T = TypeVar("T")
 
 
 class WorkInHand(Generic[T]):
-    """Leaves arrivals to threads, one for each of ``runs``. Lives on the running loop, where ``ended`` is
-    called with what came with an arrival when that has come to its end, and ``broken`` when a run has raised.
+    """Leaves arrivals to ``lanes``. Lives on the running loop, where ``ended`` is called with what came with
+    an arrival when that has come to its end, and ``broken`` when a device's process has ended.
 
     A failed attempt is followed by the next, after its pause, unless ``wanted`` says that the arrival is no
     longer for this worker: then it ends as it is. A second arrival of an image waits for the first, and then
@@ -26,7 +25,7 @@ class WorkInHand(Generic[T]):
 
     def __init__(
         self,
-        runs: Sequence[Callable[[list[Arrival]], None]],
+        lanes: Sequence[Lane],
         *,
         largest_group: int,
         ended: Callable[[T], None],
@@ -35,47 +34,34 @@ class WorkInHand(Generic[T]):
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._tell_ended, self._tell_broken, self._wanted = ended, broken, wanted
-        self._in_hand: dict[Arrival, T] = {}
-        self._followers: dict[tuple[str, str], deque[Arrival]] = {}  # of images in work
-        self._threads = WorkThreads([self._telling(run) for run in runs], largest=largest_group)
+        self._in_hand: dict[Attempt, T] = {}
+        self._followers: dict[tuple[str, str], deque[Attempt]] = {}  # of images in work
+        self._lanes = WorkLanes(lanes, largest=largest_group, done=self._attempted, broken=broken)
 
     def __len__(self) -> int:
         return len(self._in_hand)
 
-    def take(self, arrival: Arrival, told: T) -> None:
+    def take(self, arrival: Attempt, told: T) -> None:
         """It is in hand from now on; ``told`` is what ``ended`` will be called with."""
         self._in_hand[arrival] = told
 
-    def start(self, arrival: Arrival) -> None:
+    def start(self, arrival: Attempt) -> None:
         """Work on an arrival that was taken may begin."""
         if (followers := self._followers.get(arrival.image)) is not None:
             followers.append(arrival)
         else:
             self._followers[arrival.image] = deque()
-            self._threads.put(arrival)
+            self._lanes.put(arrival)
 
     def stop(self) -> None:
         """Begin with no more."""
-        self._threads.stop()
+        self._lanes.stop()
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Stop, and return when no group is in work."""
-        self._threads.close()
+        await self._lanes.close()
 
-    def _telling(self, run: Callable[[list[Arrival]], None]) -> Callable[[list[Arrival]], None]:
-        def run_and_tell(group: list[Arrival]) -> None:
-            try:
-                run(group)
-            except Exception as error:
-                tell = functools.partial(self._tell_broken, error)
-            else:
-                tell = functools.partial(self._attempted, group)
-            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
-                self._loop.call_soon_threadsafe(tell)
-
-        return run_and_tell
-
-    def _attempted(self, group: list[Arrival]) -> None:
+    def _attempted(self, group: list[Attempt]) -> None:
         try:
             for arrival in group:
                 if arrival.retry_seconds is None:
@@ -85,20 +71,20 @@ class WorkInHand(Generic[T]):
         except Exception as error:
             self._tell_broken(error)
 
-    def _try_again(self, arrival: Arrival) -> None:
+    def _try_again(self, arrival: Attempt) -> None:
         if not self._wanted(self._in_hand[arrival]):
             self._finish(arrival)
             return
         following = arrival.next()
         self._in_hand[following] = self._in_hand.pop(arrival)
-        self._threads.put(following)
+        self._lanes.put(following)
 
-    def _finish(self, arrival: Arrival) -> None:
+    def _finish(self, arrival: Attempt) -> None:
         self._tell_ended(self._in_hand.pop(arrival))
         followers = self._followers[arrival.image]
         while followers:
             following = followers.popleft()
             if self._wanted(self._in_hand[following]):
-                return self._threads.put(following)
+                return self._lanes.put(following)
             self._tell_ended(self._in_hand.pop(following))
         del self._followers[arrival.image]

@@ -191,7 +191,8 @@ class RunContext:
     jdbc_jar: str = ""  # PostgreSQL JDBC driver for the metastore
     catalog_path: str = ""  # empty: the catalog that ships with the package
     device: Literal["cpu", "cuda"] = "cpu"
-    workers: int = 2  # devices (processes, or inference threads of the service) per pool
+    workers: int = 2  # devices per pool, each with a process, or a thread of the inference service
+    stream_workers: int = 1  # workers of the stream job, which share its devices
     max_batch: int = 8
     max_batch_wait_seconds: float = 0.0  # 0 on CPU: run whatever is ready
     drain_timeout_seconds: float = 300.0  # of each wait for arrivals to end, midnight's included
@@ -208,6 +209,11 @@ class RunContext:
         """The same, with one inference service: the share of the online worker called ``index``."""
         services = (self.inference, *self.more_inference)
         return dataclasses.replace(self, inference=services[index % len(services)], more_inference=())
+
+    def devices_of_stream_worker(self, worker: int) -> range:
+        """The numbers of the devices that stream worker ``worker`` has: its share of them. One that has
+        joined later brings as many more."""
+        return range(*(number * self.workers // self.stream_workers for number in (worker, worker + 1)))
 
     @property
     def media_topic(self) -> str:

@@ -47,6 +47,12 @@ os.execvp(sys.argv[3], sys.argv[3:])
 """
 
 
+def bound_to_this_process(argv: Sequence[str], user: str = "") -> list[str]:
+    """The command of a child that is killed when the thread that starts it ends; as another ``user``, if one
+    is named."""
+    return [sys.executable, "-S", "-E", "-c", _SHIM, str(os.getpid()), user, *argv]
+
+
 @dataclass
 class Child:
     """One running program. ``restarts`` counts how often it was started again after it died."""
@@ -200,7 +206,7 @@ class ProcessGroup:
             try:
                 popen = AccountedPopen(
                     child.name,
-                    [sys.executable, "-S", "-E", "-c", _SHIM, str(os.getpid()), child.user, *child.argv],
+                    bound_to_this_process(child.argv, child.user),
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=subprocess.STDOUT,

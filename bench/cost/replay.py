@@ -28,7 +28,6 @@ AVAILABILITY_TOLERANCE = 0.10
 LIVE_POOLS = ("online", "stream")
 CROWD_SECONDS = 1.0  # chosen on one pair of runs, of 12 and 6 images/s on two cores
 FEWEST_ALIKE = 20
-SHARED_QUEUE = {"online": True, "stream": False}  # one queue for the pool, or one for each device
 
 Floats = npt.NDArray[np.float64]
 Rows = Sequence[Mapping[str, Any]]
@@ -68,7 +67,11 @@ class Run:
 
     @classmethod
     def load(cls, run_dir: Path) -> Run:
-        """Of a sealed run. Raises ConfigurationError if it has no ledger."""
+        """Of a sealed run. Raises ConfigurationError if it has no ledger, or several stream workers."""
+        if read_manifest(run_dir).get("config", {}).get("services", {}).get("stream_workers", 1) > 1:
+            raise ConfigurationError(
+                f"{run_dir} had several stream workers: a replay knows one queue for an arm"
+            )
         with open_ledger(run_dir) as query:
             images = query.rows("replay_images")
             arms = {row["arm"] for row in images}
@@ -149,10 +152,7 @@ class _ArmReplay:
         scheduled = np.array([row["scheduled"] for row in keys])
         drawn = self._alike(scheduled)
         waits_from = scheduled + before[drawn]
-        queue = np.zeros(scheduled.size, int)
-        if not SHARED_QUEUE[self._pool]:
-            queue = self._random.integers(0, self._devices, scheduled.size)
-        done, busy = self._through_devices(waits_from, queue)
+        done, busy = self._through_devices(waits_from)
         return done - scheduled + rest[drawn], busy * self._share
 
     def _alike(self, scheduled: Floats) -> npt.NDArray[np.int64]:
@@ -179,23 +179,17 @@ class _ArmReplay:
         doesn't explain after it, so that the two stay together."""
         rows = self._computed
         waits_from = np.array([row["scheduled"] + row["before_seconds"] for row in rows])
-        devices = {name: i for i, name in enumerate(sorted({row["device"] for row in rows}))}
-        queue = np.array([0 if SHARED_QUEUE[self._pool] else devices[row["device"]] for row in rows])
-        modelled, _ = self._through_devices(waits_from, queue)
+        modelled, _ = self._through_devices(waits_from)
         available = np.array([row["scheduled"] + row["online_seconds"] for row in rows])
         return np.array([row["before_seconds"] for row in rows]), available - modelled
 
-    def _through_devices(self, waits_from: Floats, queue: npt.NDArray[np.int64]) -> tuple[Floats, float]:
-        """When each image's outputs are here, and busy seconds; ``queue`` says which queue each waits in."""
-        done, busy = np.empty_like(waits_from), 0.0
-        servers = self._devices if SHARED_QUEUE[self._pool] else 1
-        for number in np.unique(queue):
-            mine = np.flatnonzero(queue == number)
-            order = mine[np.argsort(waits_from[mine], kind="stable")]
-            served = serve(waits_from[order], self._service, servers)
-            done[order] = served.departures
-            busy += served.busy_seconds
-        return done, busy
+    def _through_devices(self, waits_from: Floats) -> tuple[Floats, float]:
+        """When each image's outputs are here, and busy seconds. In both arms all devices serve one queue."""
+        done = np.empty_like(waits_from)
+        order = np.argsort(waits_from, kind="stable")
+        served = serve(waits_from[order], self._service, self._devices)
+        done[order] = served.departures
+        return done, served.busy_seconds
 
     def _batch(self, keys: Rows) -> Floats:
         """From the schedule to the table: until midnight, then a night's fixed part and its images."""

@@ -39,7 +39,7 @@ def layouts(config: HarnessConfig, model_dir: Path) -> dict[str, HarnessConfig]:
     """One of everything, and the cluster's layout: three brokers, Spark standalone with two workers, two
     inference services, two workers of each pool."""
     config = replace(config, model=ModelConfig(str(model_dir)))
-    several = ServicesConfig(kafka_brokers=3, spark_workers=2, inference_services=2)
+    several = ServicesConfig(kafka_brokers=3, spark_workers=2, stream_workers=2, inference_services=2)
     return {
         SINGLE: replace(config, inference=replace(config.inference, workers=1), services=ServicesConfig()),
         SCALED_OUT: replace(config, inference=replace(config.inference, workers=2), services=several),

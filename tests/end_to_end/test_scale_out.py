@@ -18,6 +18,7 @@ LAYOUT = """
 [services]
 kafka_brokers = 3
 spark_workers = 2
+stream_workers = 2
 inference_services = 2
 
 [inference]

@@ -91,7 +91,17 @@ def test_every_arrival_ends_once_and_its_stages_are_contiguous(context: MakeCont
     for event in good[1:]:
         mine = sorted((r for r in rows if r["event_id"] == event.event_id), key=lambda r: (r["start_ns"],))
         assert [r["stage"] for r in mine] == [
-            *("queue", "fetch", "decode", "batch_wait", "inference", "encode", "write", "publish")
+            *(
+                "queue",
+                "fetch",
+                "batch_wait",
+                "decode",
+                "batch_wait",
+                "inference",
+                "encode",
+                "write",
+                "publish",
+            )
         ]
         assert mine[0]["start_ns"] == event.scheduled_ns
         assert all(a["end_ns"] == b["start_ns"] for a, b in itertools.pairwise(mine))
@@ -183,7 +193,7 @@ def test_exceptions_are_retried_dead_lettered_and_survived(context: MakeContext)
 
 def listening_ports(run: RunContext) -> list[int]:
     found: list[int] = []
-    for worker in range(run.workers):
+    for worker in range(run.stream_workers):
         pid = int(orjson.loads(ready_file(run, worker).read_bytes())["pid"])
         found += [c.laddr.port for c in psutil.Process(pid).net_connections() if c.status == "LISTEN"]
     return found

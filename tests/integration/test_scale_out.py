@@ -60,7 +60,7 @@ def test_a_stream_worker_that_joins_takes_its_share(context: MakeContext) -> Non
         announced = Counter(event.event_id for event in available(run))
     assert set(announced) == {event.event_id for event in events}
     assert max(announced.values()) == 1
-    assert computed_by(run, "stream_worker_1")
+    assert computed_by(run, "stream_device_1")
 
 
 def test_a_pinlater_worker_that_joins_takes_its_share(context: MakeContext) -> None:

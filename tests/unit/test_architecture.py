@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import stat
 from pathlib import Path
 
@@ -61,3 +62,9 @@ def test_a_context_travels_in_a_private_file(tmp_path: Path) -> None:
     ports = [context.for_worker(index).inference.port for index in range(4)]
     assert ports == [2, 3, 2, 3]  # workers share the inference services evenly
     assert context.for_worker(0).more_inference == ()
+    shared = dataclasses.replace(context, workers=5, stream_workers=2)
+    assert [list(shared.devices_of_stream_worker(worker)) for worker in range(3)] == [
+        [0, 1],
+        [2, 3, 4],
+        [5, 6],
+    ]

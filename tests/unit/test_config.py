@@ -68,6 +68,7 @@ def test_a_full_file_is_read(tmp_path: Path) -> None:
         (S3.replace("s3:9000", "http://s3:9000"), "without a scheme"),
         ('[postgres]\ndsn = "host=h"', "URI"),
         ("[services]\nkafka_brokers = 0", r"\[services\] kafka_brokers must be at least 1"),
+        ("[inference]\nworkers = 1\n[services]\nstream_workers = 2", "workers, and there are fewer"),
         ("[services]\nspark_workers = -1", "spark_workers must be at least 0"),
         ('[spark]\nmaster = "spark://m:1"\n[services]\nspark_workers = 2', "spark://m:1 is named"),
         ('[inference]\nendpoint = "i:1,i"\ntoken = "t"', "endpoint must be host:port, not 'i'"),

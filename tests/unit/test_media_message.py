@@ -30,6 +30,7 @@ def test_an_event_is_read_as_it_was_written() -> None:
         ({"day": 2**31}, "event_id or day"),
         ({"scheduled_ns": 2**63}, "scheduled_ns"),
         ({"scheduled_ns": -1}, "scheduled_ns"),
+        ({"lateness_ns": [[]]}, "lateness_ns"),
         ({"object_key": "x" * 1025}, "longer than 1024"),
         ({"image_signature": "x" * 1_000_000}, "image signature"),
         ({"pipeline": "y" * 1_000_000}, "catalog has no"),

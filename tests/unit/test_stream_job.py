@@ -6,7 +6,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
 
-from kappa_pipeline.arrival import Arrival
+from kappa_pipeline.arrival import Arrival, Attempt
 from kappa_pipeline.kafka import Message, Publisher
 from kappa_pipeline.nrtg import plan_signals
 from kappa_pipeline.stream_job import StreamJob
@@ -81,7 +81,7 @@ def test_an_image_that_fails_its_batch_fails_alone(ledger: Ledger, tmp_path: Pat
             MediaEvent(number, key.rpartition("/")[2], "crawled", "pins", 0, now_ns, key)
             for number, key in enumerate(images)
         ]
-        arrivals = [Arrival.first(event, 1, ledger, "cpu:0") for event in events]
+        arrivals = [Arrival.of(Attempt(event, 1, event.scheduled_ns), ledger, "cpu:0") for event in events]
         job.run(arrivals)
     assert [arrival.retry_seconds is None for arrival in arrivals] == [True, False, True, True]
     assert [message.key.decode() for message in outbox.messages] == [
