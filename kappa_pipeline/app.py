@@ -2,8 +2,7 @@
 
 It reads the stream, and hands what it reads to a process for each of its devices, all from one queue. They
 load the model and warm it up, and only then does it join the consumer group, so that a partition never waits
-for a model. Several workers, on several machines, share the media topic's
-partitions. Listens on no port.
+for a model. Several workers, on several machines, share the media topic's partitions. Listens on no port.
 """
 
 from __future__ import annotations
@@ -11,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import sys
 from pathlib import Path
 
 import click
@@ -22,10 +20,10 @@ from kappa_pipeline.nrtg import deploy, plan_signals
 from signals.architecture import RunContext
 from signals.catalog import Catalog
 from signals.declaration import declared_signals
-from signals.errors import LkbenchError
 from signals.ledger import Ledger
 from signals.model import Model
 from signals.process import keep_what_is_loaded, write_ready_file
+from signals.program import exits_as, log_to_stderr
 
 
 def ready_file(context: RunContext, worker: int) -> Path:
@@ -65,15 +63,10 @@ def run_worker(context: RunContext, context_path: Path, worker: int) -> None:
 @click.option("--worker", type=int, required=True, help="Number of this worker, from 0.")
 def main(context_path: Path, worker: int) -> None:
     """Run one worker of the stream job until SIGTERM."""
-    logging.basicConfig(
-        stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
+    log_to_stderr()
     logging.getLogger("aiokafka").setLevel(logging.WARNING)
-    try:
+    with exits_as(f"stream worker {worker}"):
         run_worker(RunContext.load(context_path), context_path, worker)
-    except LkbenchError as error:
-        click.echo(f"stream worker {worker}: {error}", err=True)
-        sys.exit(error.exit_code)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ long passed such arrivals, so it says nothing about a backfill; this program wai
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -28,7 +27,8 @@ from kappa_pipeline.kafka import (
 from kappa_pipeline.media_message import parse_media_event
 from signals.architecture import MediaEvent, RunContext
 from signals.catalog import Catalog
-from signals.errors import ImageError, LkbenchError, PipelineError, ServiceError
+from signals.errors import ImageError, PipelineError, ServiceError
+from signals.program import exits_as
 
 GROUP = 500  # events read or produced in one go
 POLL_SECONDS = 0.1
@@ -125,12 +125,9 @@ def _assign(consumer: Consumer, topic: str, start_ns: int) -> dict[int, int]:
 def main(context_path: Path, start_ns: int, end_ns: int, timeout_seconds: float) -> None:
     """Replay a range of past arrivals through the running stream and wait until it is done with them."""
     context = RunContext.load(context_path)
-    try:
+    with exits_as("backfill"):
         count = replay(context, past_events(context, start_ns, end_ns))
         wait_for_stream(context, timeout_seconds)
-    except LkbenchError as error:
-        click.echo(f"backfill: {error}", err=True)
-        sys.exit(error.exit_code)
     click.echo(f"backfill: {count} images", err=True)
 
 

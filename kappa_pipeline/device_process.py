@@ -30,12 +30,13 @@ from signals.catalog import Catalog
 from signals.compute import LocalCompute
 from signals.declaration import declared_signals
 from signals.device_session import DeviceSession
-from signals.errors import LkbenchError, PipelineError
+from signals.errors import PipelineError
 from signals.gss import GssClient
 from signals.ledger import Ledger
 from signals.model import Model
 from signals.object_store import ObjectStore
 from signals.process import bound_to_this_process, keep_what_is_loaded
+from signals.program import exits_as, log_to_stderr
 from signals.reaping import AccountedPopen
 
 LANES = 2  # groups in a process
@@ -139,14 +140,9 @@ def main(context_path: Path, device: int, lanes: tuple[int, ...]) -> None:
     """Serve the groups that come through LANES, file descriptors that the stream worker has opened."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)  # the worker is told too, and closes the lanes
-    logging.basicConfig(
-        stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
-    try:
+    log_to_stderr()
+    with exits_as(f"device {device} of the stream"):
         work(RunContext.load(context_path), device, [Connection(number) for number in lanes])
-    except LkbenchError as error:
-        click.echo(f"device {device} of the stream: {error}", err=True)
-        sys.exit(error.exit_code)
 
 
 if __name__ == "__main__":

@@ -24,11 +24,11 @@ from kappa_pipeline.watermark import wait_for_watermark
 from signals.architecture import RunContext
 from signals.catalog import Catalog
 from signals.declaration import declared_signals
-from signals.errors import LkbenchError
 from signals.gss import GssClient
 from signals.hive import create_database_sql, create_table_sql, publish_partition, spark_conf
 from signals.ledger import Ledger, Stage
 from signals.model import Model
+from signals.program import exits_as
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -115,12 +115,8 @@ def _spark(context: RunContext) -> Iterator[SparkSession]:
 def main(context_path: Path, day: int, midnight_ns: int) -> None:
     """Dump one day of the key-value store into the Hive table."""
     context = RunContext.load(context_path)
-    with Ledger.from_context(context, f"dump_day_{day}") as ledger:
-        try:
-            rows = dump_day(context, day, midnight_ns, ledger)
-        except LkbenchError as error:
-            click.echo(f"dump of day {day}: {error}", err=True)
-            sys.exit(error.exit_code)
+    with Ledger.from_context(context, f"dump_day_{day}") as ledger, exits_as(f"dump of day {day}"):
+        rows = dump_day(context, day, midnight_ns, ledger)
     click.echo(f"dump of day {day}: {sum(rows.values())} rows in {len(rows)} galaxies", err=True)
 
 

@@ -89,7 +89,6 @@ class FaustEngine:
         self._watermarks = Watermarks()
         self._largest_group = max(LARGEST_GROUP, context.max_batch)
         self._most_in_work = GROUPS_IN_WORK * self._largest_group * len({lane.device for lane in lanes})
-        self._has_crashed = False
         self._tasks: set[asyncio.Task[object]] = set()
         self._room = asyncio.Event()  # something has ended
         self._buffered: asyncio.Queue[Any] = asyncio.Queue()  # until the agent has its own
@@ -173,7 +172,7 @@ class FaustEngine:
                 async with asyncio.timeout(LAST_WORK_SECONDS):
                     while self._works:
                         await self._until_one_ends()
-            await self._commit()
+            await self._book.commit()
             self._book.close()
 
         return app
@@ -190,15 +189,10 @@ class FaustEngine:
                 self._spawn(
                     self._announce(*(watermark_message(self._context, *of) for of in advanced.items()))
                 )
-        await self._commit()
+        await self._book.commit()
         if time.monotonic() >= self._next_search and not self._taking and self._buffered.empty():
             self._next_search = time.monotonic() + SILENCE_SECONDS
             await self._book.find_silence()
-
-    async def _commit(self) -> None:
-        """Commit what is done, unless something broke: a device's process that died had ledger rows of it."""
-        if not self._has_crashed:
-            await self._book.commit()
 
     async def _take(self, message: Any) -> None:
         """Start work on one message, as soon as there is room for it."""
@@ -291,6 +285,6 @@ class FaustEngine:
             self._crash(error)
 
     def _crash(self, error: BaseException) -> None:
-        self._has_crashed = True
+        self._book.abandon()  # a device's process that died had ledger rows of what is done
         log.error("the stream can't go on", exc_info=error)
         self._spawn(self._app.crash(error))

@@ -60,6 +60,7 @@ class PartitionBook(Generic[T]):
         self._generation: int | None = None
         self._assignments: dict[int, Assignment[T]] = {}
         self._opening = asyncio.Lock()
+        self._abandoned = False
 
     @property
     def partitions(self) -> list[int]:
@@ -107,6 +108,10 @@ class PartitionBook(Generic[T]):
         """The partitions are gone; what is still in work for them commits nothing."""
         self._assignments = {}
         self._generation = None
+
+    def abandon(self) -> None:
+        """Commit nothing any more: all that is not committed is delivered again."""
+        self._abandoned = True
 
     async def take(self, message: Any) -> Assignment[T] | None:
         """The assignment that the message belongs to; None if it is not its turn, or no longer ours."""
@@ -167,6 +172,8 @@ class PartitionBook(Generic[T]):
                     await self._commit()
 
     async def _commit(self) -> None:
+        if self._abandoned:
+            return
         states = [(a, a.to_commit(), a.expected) for a in self._assignments.values() if a.expected > a.start]
         changed = [(a, state, end) for a, state, end in states if state != a.committed]
         if changed and await self._offsets.commit({a.partition: state for a, state, _ in changed}):

@@ -11,7 +11,6 @@ import contextlib
 import itertools
 import os
 import shutil
-import sys
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -22,8 +21,9 @@ import thriftpy2
 from signals.architecture import RpcEndpoint, RunContext
 from signals.declaration import NAME_PATTERN
 from signals.encodings import IDL_DIR
-from signals.errors import ConfigurationError, LkbenchError
+from signals.errors import ConfigurationError
 from signals.process import StopSignal, previous_port, write_ready_file
+from signals.program import exits_as
 from signals.rockstore import Rockstore
 from signals.rpc import RpcClient, RpcServer
 
@@ -240,11 +240,8 @@ def _chunks(items: Iterable[tuple[bytes, bytes]]) -> Iterator[list[tuple[bytes, 
 def main(data: Path, ready_file: Path, token_file: Path, host: str, port: int) -> None:
     """Serve the Galaxy Signal Service until SIGTERM."""
     stop = StopSignal()
-    try:
+    with exits_as("gss"):
         serve(data, ready_file, token_file.read_text("utf-8").strip(), host, stop, port)
-    except LkbenchError as error:
-        click.echo(f"gss: {error}", err=True)
-        sys.exit(error.exit_code)
 
 
 if __name__ == "__main__":

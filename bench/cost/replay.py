@@ -122,7 +122,7 @@ class _ArmReplay:
         computed = [r for r in fitted.of(arm) if r["on_device_seconds"] is not None and r["online_seconds"]]
         if not pools or not computed:
             raise ConfigurationError(f"arm {arm} computed nothing on its live path: nothing to fit")
-        self._pool, self._devices = pools[0]["pool"], len(pools)
+        self._devices = len(pools)
         self._computed = computed
         sizes = [row["batch_size"] for row in fitted.batches[arm]]
         seconds = [row["seconds"] for row in fitted.batches[arm]]

@@ -5,7 +5,7 @@ WITH waited AS (
     WHERE stage = 'batch_wait' AND path IN ('online', 'stream') GROUP BY ALL
 ),
 inferred AS (
-    SELECT arm, replicate, event_id, min(end_ns) AS done_ns, arg_min(device, end_ns) AS device FROM events
+    SELECT arm, replicate, event_id, min(end_ns) AS done_ns FROM events
     WHERE stage = 'inference' AND outcome = 'ok' AND path IN ('online', 'stream') GROUP BY ALL
 )
 SELECT
@@ -13,7 +13,6 @@ SELECT
     d.start_ns / 1e9 AS day_start, midnight_ns / 1e9 AS midnight,
     (waits_ns - k.scheduled_ns) / 1e9 AS before_seconds,
     (done_ns - waits_ns) / 1e9 AS on_device_seconds,
-    coalesce(device, '') AS device,
     (online_ns - k.scheduled_ns) / 1e9 AS online_seconds,
     (batch_ns - midnight_ns) / 1e9 AS after_midnight_seconds,
     (batch_ns - k.scheduled_ns) / 1e9 AS batch_seconds
