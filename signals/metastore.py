@@ -52,6 +52,8 @@ def spark_conf(context: RunContext) -> dict[str, str]:
     if len(own) < len(context.spark_conf):
         _name_secrets(conf_dir, {n: v for n, v in context.spark_conf.items() if n not in own})
     spark_event_dir(context).mkdir(parents=True, exist_ok=True)  # Spark refuses to make it
+    temporary = context.arm_dir / "spark-tmp"  # Hive leaves a folder of each session behind
+    temporary.mkdir(exist_ok=True)
     return {
         "spark.ui.enabled": "false",
         # Spark's own account of its tasks: how long each ran, on how much CPU.
@@ -77,7 +79,11 @@ def spark_conf(context: RunContext) -> dict[str, str]:
         "spark.hadoop.datanucleus.schema.autoCreateConstraints": "false",
         "spark.hadoop.hive.metastore.schema.verification": "false",
         **own,
-        # What the user adds to these two comes on top.
+        # What the user adds to these three comes on top.
+        "spark.driver.extraJavaOptions": _joined(
+            *(" ", f"-Djava.io.tmpdir={shlex.quote(str(temporary))}"),
+            context.spark_conf.get("spark.driver.extraJavaOptions"),
+        ),
         "spark.jars": _joined(",", context.jdbc_jar, context.spark_conf.get("spark.jars")),
         "spark.driver.extraClassPath": _joined(
             *(os.pathsep, context.jdbc_jar, str(conf_dir)),

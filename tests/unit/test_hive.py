@@ -229,6 +229,8 @@ def test_spark_is_bound_to_loopback_and_the_password_stays_off_the_command_line(
     url = "jdbc:postgresql://127.0.0.1:5433/metastore"
     assert conf["spark.hadoop.javax.jdo.option.ConnectionURL"] == url
     assert not any("p<ss&" in value or "p%3Css" in value for value in conf.values())
+    assert conf["spark.driver.extraJavaOptions"] == f"-Djava.io.tmpdir={run.arm_dir / 'spark-tmp'}"
+    assert (run.arm_dir / "spark-tmp").is_dir()
     jar, hive_conf = conf["spark.driver.extraClassPath"].split(os.pathsep)
     assert jar == "/jars/postgresql.jar"
     site = Path(hive_conf) / "hive-site.xml"
