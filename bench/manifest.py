@@ -86,13 +86,14 @@ def read_manifest(run_dir: Path) -> dict[str, Any]:
 
 
 def machine() -> dict[str, Any]:
-    """CPU model, logical cores, memory in bytes, platform."""
+    """CPU model, logical cores, memory in bytes, platform, how malloc is tuned."""
     return {
         "cpu": _cpu_model(),
         "cores": os.cpu_count(),
         "memory_bytes": psutil.virtual_memory().total,
         "platform": platform.platform(),
         "python": platform.python_version(),
+        "glibc_tunables": os.environ.get("GLIBC_TUNABLES", ""),
     }
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,9 +12,10 @@ import pytest
 from click.testing import CliRunner
 from onnx import TensorProto, helper
 
-from bench.cli import COMMANDS, cli, main
+from bench.cli import COMMANDS, MALLOC, cli, main
 from bench.commands.duration import Duration
 from bench.exit_codes import ExitCode
+from bench.manifest import machine
 from bench.run_folder import find_run
 from signals.errors import ConfigurationError
 from signals.model import Model
@@ -69,6 +71,19 @@ def test_exit_codes(arguments: list[str], code: int, capsys: pytest.CaptureFixtu
         main(arguments)
     assert stopped.value.code == code
     assert "Traceback" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("given", "inherited"), [(None, MALLOC["GLIBC_TUNABLES"]), ("", "")])
+def test_what_is_started_asks_for_large_pages_unless_the_user_said_otherwise(
+    given: str | None, inherited: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("GLIBC_TUNABLES", given or "")
+    if given is None:
+        monkeypatch.delenv("GLIBC_TUNABLES")
+    with pytest.raises(SystemExit):
+        main(["datasets"])
+    assert capsys.readouterr().err == ""
+    assert os.environ["GLIBC_TUNABLES"] == machine()["glibc_tunables"] == inherited
 
 
 @pytest.mark.parametrize("name", COMMANDS)
