@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import statistics
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -21,15 +22,15 @@ from bench.limit.loop import BareLoop
 from bench.limit.measure import usual_layout
 from bench.limit.windows import Windows
 from bench.peers.comparison import NIGHTLY, STREAM, peer_targets
-from bench.peers.figures import Observed, SystemFigures, figures, median
-from bench.peers.offer import LATENCY_IMAGES
+from bench.peers.figures import SystemFigures, figures, median
+from bench.peers.offer import LATENCY_IMAGES, Arrivals
 from bench.peers.reference import Reference
 from bench.peers.run_ours import arm_lines_of_code, observe_nightly, observe_stream
 from bench.peers.run_peer import PeerRunner
 from bench.peers.task import PEERS, Programs
 from bench.setup import prepare
 from bench.throughput.spread import Spread
-from bench.throughput.stand import Progress, Stand, stand
+from bench.throughput.stand import Progress, stand
 from signals.errors import ConfigurationError, LkbenchError
 
 SYSTEMS = (NIGHTLY, "daft", "mapinarrow", STREAM, "bytewax", "faust")
@@ -72,9 +73,11 @@ def peers(
 ) -> None:
     """Drain the same images through our paths and through programs that a user would write instead.
 
-    Each system has windows of the bare loop before it is started and after it was stopped. Streams are
-    offered half of their own rate, too. A peer's embeddings must equal ours. Leave the machine alone
-    meanwhile; when interrupted, what was measured so far is shown and written.
+    Each system has windows of the bare loop before it is started and after it was
+    stopped. Streams are offered half of the bare loop's rate, too, which are the same
+    arrivals for all, and half of their own. A peer's embeddings must equal ours. Leave
+    the machine alone meanwhile; when interrupted, what was measured so far is shown and
+    written.
     """
     note = stderr_lines()
     where = Programs(programs, environments)
@@ -118,11 +121,15 @@ def _measure(
 ) -> None:
     """All rounds; a system that fails does not keep the others from being measured. Raises its error then."""
     failed: LkbenchError | None = None
+    with windows.around() as bare:
+        pass
+    limit_per_second = statistics.fmean(window.images_per_second for window in bare)
     for number in range(rounds):
+        arrivals = Arrivals.of_round(number, limit_per_second)
         for name in chosen if number % 2 == 0 else reversed(chosen):  # a drift falls on all alike
             note(f"round {number + 1} of {rounds}: {name}")
             try:
-                measured = _observe(runner, windows, name, count)
+                measured = _observe(runner, windows, name, count, arrivals)
             except LkbenchError as error:
                 note(f"{name} failed: {error}")
                 failed = error
@@ -133,18 +140,18 @@ def _measure(
         raise failed
 
 
-def _observe(runner: PeerRunner, windows: Windows, name: str, count: int) -> SystemFigures:
-    ours: dict[str, tuple[str, Callable[[Stand, Path, int], Observed]]] = {
-        NIGHTLY: ("lambda", observe_nightly),
-        STREAM: ("kappa", observe_stream),
-    }
+def _observe(
+    runner: PeerRunner, windows: Windows, name: str, count: int, arrivals: Arrivals
+) -> SystemFigures:
     with windows.around() as bare:  # no system is up then: some poll while they have nothing to do
-        if name in ours:
-            arm, observe = ours[name]
-            seen, lines = observe(runner.stand, runner.model_dir, count), arm_lines_of_code(arm)
+        if name == NIGHTLY:
+            seen, lines = observe_nightly(runner.stand, runner.model_dir, count), arm_lines_of_code("lambda")
+        elif name == STREAM:
+            seen = observe_stream(runner.stand, runner.model_dir, count, arrivals)
+            lines = arm_lines_of_code("kappa")
         else:
             (peer,) = (peer for peer in PEERS if peer.name == name)
-            seen, lines = runner.observe(peer, count), runner.programs.lines_of_code(peer)
+            seen, lines = runner.observe(peer, count, arrivals), runner.programs.lines_of_code(peer)
     return figures(name, lines, seen, bare)
 
 
@@ -158,7 +165,7 @@ def as_plain(found: Sequence[SystemFigures]) -> dict[str, object]:
 
 def tables(found: Sequence[SystemFigures]) -> RenderableType:
     """Medians of the rounds, and what they are held to."""
-    columns = ("images/s", "of L", "first s", "core-ms", "MiB", "p50 ms", "p99 ms", "lines")
+    columns = ("images/s", "of L", "first s", "core-ms", "MiB", "p50 ms", "p99 ms", "own p99", "lines")
     table = figures_table("system", *columns)
     for name in dict.fromkeys(item.system for item in found):
         rounds = [item for item in found if item.system == name]
@@ -169,15 +176,17 @@ def tables(found: Sequence[SystemFigures]) -> RenderableType:
             _shown(median(rounds, lambda f: f.first_image_seconds), "{:.1f}"),
             _shown(median(rounds, lambda f: sum(f.core_ms_by_process.values())), "{:.2f}"),
             _shown(median(rounds, lambda f: f.peak_bytes / 2**20), "{:.0f}"),
-            _spread(rounds, lambda f: f.half_load.p50_seconds * 1e3 if f.half_load else None, 0),
-            _spread(rounds, lambda f: f.half_load.p99_seconds * 1e3 if f.half_load else None, 0),
+            _spread(rounds, lambda f: f.common_half.p50_seconds * 1e3 if f.common_half else None, 0),
+            _spread(rounds, lambda f: f.common_half.p99_seconds * 1e3 if f.common_half else None, 0),
+            _spread(rounds, lambda f: f.own_half.p99_seconds * 1e3 if f.own_half else None, 0),
             str(rounds[0].lines_of_code),
         )
     cosine = min((item.smallest_cosine for item in found if item.smallest_cosine is not None), default=None)
     notes = (
         "Medians of the rounds (smallest-largest). L: the bare loop before and after. first: until the "
         "first image was done. core-ms per image, memory: of the system's own processes; object store, "
-        "broker, PostgreSQL left out. p50, p99: at half of the system's own rate. lines: of code; "
+        "broker, PostgreSQL left out. p50, p99: at half of L, the same arrivals for all; own p99: at half of "
+        "the system's own rate. lines: of code; "
         "of ours, the arm's package and the shared core. Smallest cosine of a peer's embeddings to ours: "
         f"{_shown(cosine, '{:.6f}')}."
     )

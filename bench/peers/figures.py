@@ -19,7 +19,7 @@ Times = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class HalfLoad:
-    """Poisson arrivals at half the system's own rate; latency from the scheduled time."""
+    """Poisson arrivals at ``rate_per_second``; latency from the scheduled time."""
 
     rate_per_second: float
     n: int
@@ -31,13 +31,14 @@ class HalfLoad:
 class Observed:
     """One drain. ``completed_ns``: when each image was done (Unix ns), sorted; ``end_ns``: when all output
     was there; ``started_ns``: when the backlog, or the program with it, was handed over. ``meter`` was on
-    meanwhile."""
+    meanwhile. A stream was offered half of its own rate after it, and half of the bare loop's."""
 
     started_ns: int
     completed_ns: Times
     end_ns: int
     meter: ProcessMeter
-    half_load: HalfLoad | None = None
+    own_half: HalfLoad | None = None
+    common_half: HalfLoad | None = None
     smallest_cosine: float | None = None  # to the shared core's; None: it is the shared core
 
 
@@ -53,7 +54,8 @@ class SystemFigures:
     first_image_seconds: float
     core_ms_by_process: Mapping[str, float]  # per image
     peak_bytes: int
-    half_load: HalfLoad | None
+    own_half: HalfLoad | None
+    common_half: HalfLoad | None  # the same arrivals for all
     smallest_cosine: float | None
 
     @property
@@ -80,7 +82,8 @@ def figures(system: str, lines_of_code: int, seen: Observed, bare: Sequence[Wind
         first_image_seconds=(int(seen.completed_ns[0]) - seen.started_ns) / 1e9,
         core_ms_by_process={name: 1e3 * seconds / images for name, seconds in sorted(used.items())},
         peak_bytes=seen.meter.peak_bytes(seen.started_ns, seen.end_ns),
-        half_load=seen.half_load,
+        own_half=seen.own_half,
+        common_half=seen.common_half,
         smallest_cosine=seen.smallest_cosine,
     )
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from bench.arms import load_arm
 from bench.peers.figures import Observed, Times, own_processes
-from bench.peers.offer import offer_stream
+from bench.peers.offer import Arrivals, offer_stream
 from bench.peers.task import lines_of_code
 from bench.seal import events_path, seal
 from bench.throughput.arrivals import by_arrival
@@ -48,8 +48,8 @@ def observe_nightly(stand: Stand, model_dir: Path, images: int) -> Observed:
     return Observed(started_ns, completed[:, 0], int(end[0, 0]), meter)
 
 
-def observe_stream(stand: Stand, model_dir: Path, images: int) -> Observed:
-    """The stream: warm-up, a backlog, half load. Raises an error of the tree."""
+def observe_stream(stand: Stand, model_dir: Path, images: int, arrivals: Arrivals) -> Observed:
+    """The stream: warm-up, a backlog, half loads. Raises an error of the tree."""
     announced_ns: dict[int, int] = {}
     with stand.started("kappa", model_dir) as started:
 
@@ -58,7 +58,7 @@ def observe_stream(stand: Stand, model_dir: Path, images: int) -> Observed:
             announced_ns.update(by_arrival(started, _ANNOUNCED, numbers))
             return max(announced_ns[number] for number in numbers)
 
-        offer = offer_stream(_submit(stand, started), wait, images, wait_for_start=wait)
+        offer = offer_stream(_submit(stand, started), wait, images, arrivals, wait_for_start=wait)
     return offer.observed(announced_ns)
 
 

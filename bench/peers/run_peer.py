@@ -16,7 +16,7 @@ from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from bench.peers.figures import Observed, own_processes
-from bench.peers.offer import offer_stream
+from bench.peers.offer import Arrivals, offer_stream
 from bench.peers.reference import Reference
 from bench.peers.task import Peer, Programs, Task
 from bench.services.startup import LOOPBACK, free_ports
@@ -40,7 +40,7 @@ class PeerRunner:
     programs: Programs
     reference: Reference
 
-    def observe(self, peer: Peer, images: int) -> Observed:
+    def observe(self, peer: Peer, images: int, arrivals: Arrivals) -> Observed:
         """Drain ``images`` images through it, once. Raises an error of the tree, PipelineError where its
         outputs are not those of the shared core."""
         folder = self.stand.folder / f"peer-{peer.name}-{secrets.token_hex(3)}"
@@ -53,8 +53,10 @@ class PeerRunner:
             s3=self.stand.endpoints.s3,
             output=folder / "output",
         )
-        drained = self._stream if peer.is_stream else self._batch
-        seen, embeddings = drained(peer, images, folder, task)
+        if peer.is_stream:
+            seen, embeddings = self._stream(peer, images, arrivals, folder, task)
+        else:
+            seen, embeddings = self._batch(peer, images, folder, task)
         return dataclasses.replace(seen, smallest_cosine=self.reference.check(peer.name, embeddings))
 
     def _batch(self, peer: Peer, images: int, folder: Path, task: Task) -> tuple[Observed, dict[str, bytes]]:
@@ -86,7 +88,9 @@ class PeerRunner:
         end_ns = max(path.stat().st_mtime_ns for path in files)
         return Observed(started_ns, completed, max(end_ns, int(completed[-1])), meter), embeddings
 
-    def _stream(self, peer: Peer, images: int, folder: Path, task: Task) -> tuple[Observed, dict[str, bytes]]:
+    def _stream(
+        self, peer: Peer, images: int, arrivals: Arrivals, folder: Path, task: Task
+    ) -> tuple[Observed, dict[str, bytes]]:
         namespace = folder.name
         addresses = tuple(f"{LOOPBACK}:{port}" for port in free_ports(task.workers))
         task = dataclasses.replace(
@@ -105,6 +109,7 @@ class PeerRunner:
                 topics.submit,
                 lambda numbers: topics.wait(numbers, group, DRAIN_SECONDS),
                 images,
+                arrivals,
                 wait_for_start=lambda numbers: topics.wait(numbers, group, START_SECONDS),
             )
         return offer.observed(topics.done_ns), topics.embeddings

@@ -21,12 +21,14 @@ from signals.errors import MissingRequirement
 from signals.near_free import build_near_free_model
 
 ROOT = Path(__file__).parents[2]
-FIGURES = SystemFigures("daft", 60, 2000, 95.0, 100.0, 2.0, {"python": 14.0}, 1 << 20, None, 1.0)
+FIGURES = SystemFigures("daft", 60, 2000, 95.0, 100.0, 2.0, {"python": 14.0}, 1 << 20, None, None, 1.0)
 
 
 def system(name: str, ratio: float, p99: float | None = None) -> SystemFigures:
-    load = HalfLoad(50.0, 600, p99 / 3, p99) if p99 is not None else None
-    return replace(FIGURES, system=name, images_per_second=100.0 * ratio, half_load=load)
+    if p99 is None:
+        return replace(FIGURES, system=name, images_per_second=100.0 * ratio)
+    common, own = (HalfLoad(50.0, 600, p99 / 3, wait) for wait in (p99, 1.1 * p99))
+    return replace(FIGURES, system=name, images_per_second=100.0 * ratio, common_half=common, own_half=own)
 
 
 def test_speed_is_that_of_the_images_after_the_first_twentieth() -> None:
@@ -54,15 +56,16 @@ def test_ours_are_held_to_the_best_peer_of_their_kind() -> None:
         system("faust", 0.93, 0.259),
         system("kappa", 0.91, 0.080),
     ]
-    nightly, stream, wait = peer_targets(found)
+    nightly, stream, wait, own_wait = peer_targets(found)
     assert nightly.met is True
     assert stream.limit == pytest.approx(0.93) and stream.met is False
     assert wait.limit == pytest.approx(92.0) and wait.met is True
+    assert own_wait.limit == pytest.approx(101.2) and own_wait.measured == pytest.approx(88.0)
     assert peer_targets([system("daft", 0.9)])[0].met is None  # ours was not measured
     assert peer_targets([]) == []
     plain = orjson.loads(orjson.dumps(as_plain(found)))
     assert plain["measured"][0]["ratio"] == pytest.approx(0.97)
-    assert [t["met"] for t in plain["targets"]] == [True, False, True]
+    assert [t["met"] for t in plain["targets"]] == [True, False, True, True]
 
 
 def test_a_target_that_is_not_met_or_not_measured_ends_a_checked_command() -> None:
