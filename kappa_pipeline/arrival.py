@@ -38,11 +38,9 @@ class Attempt:
 class Arrival:
     """As the process that computes it knows it. ``stage``: where it would fail, should it fail now."""
 
-    event: MediaEvent
+    attempt: Attempt
     rows: StageRows
-    unreadable: str = ""
     stage: Stage = Stage.QUEUE
-    retry_seconds: float | None = None
     missing: Sequence[SignalDeclaration] = ()  # signals that are not stored yet
     values: SignalValues = field(default_factory=dict)  # computed, of those that are missing
     items: list[tuple[bytes, bytes]] = field(default_factory=list)  # keys and encoded records to store
@@ -52,10 +50,14 @@ class Arrival:
     @classmethod
     def of(cls, attempt: Attempt, ledger: Ledger, device: str) -> Arrival:
         """What is to be done about ``attempt``, on ``device``, as the ledger names it."""
-        rows = StageRows(ledger, attempt.event, attempt.number, device, attempt.start_ns)
-        return cls(attempt.event, rows, attempt.unreadable)
+        return cls(attempt, StageRows(ledger, attempt.event, attempt.number, device, attempt.start_ns))
+
+    @property
+    def event(self) -> MediaEvent:
+        """What was read from the stream."""
+        return self.attempt.event
 
     @property
     def number(self) -> int:
         """Of the attempt, from 1."""
-        return self.rows.attempt
+        return self.attempt.number

@@ -47,6 +47,6 @@ def serve(
         arrivals = [Arrival.of(attempt, ledger, device) for attempt in attempts]
         run(arrivals)
         try:
-            connection.send([(arrival.rows.end_ns, arrival.retry_seconds) for arrival in arrivals])
+            connection.send([(arrival.rows.end_ns, arrival.attempt.retry_seconds) for arrival in arrivals])
         except OSError:
             return

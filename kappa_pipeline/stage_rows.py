@@ -16,7 +16,7 @@ class StageRows:
     """Writes the rows of one attempt, from ``start_ns`` (Unix ns) on."""
 
     def __init__(self, ledger: Ledger, event: MediaEvent, attempt: int, device: str, start_ns: int) -> None:
-        self._ledger, self._event, self.attempt, self._device = ledger, event, attempt, device
+        self._ledger, self._event, self._attempt, self._device = ledger, event, attempt, device
         self.end_ns = start_ns
 
     def until(
@@ -33,7 +33,7 @@ class StageRows:
             image_signature=self._event.image_signature,
             galaxy=self._event.galaxy,
             pipeline=self._event.pipeline,
-            attempt=self.attempt,
+            attempt=self._attempt,
             pool=POOL,
             device=self._device,
             batch_size=batch_size,

@@ -59,10 +59,11 @@ class StreamJob:
 
     def run(self, group: Sequence[Arrival]) -> None:
         """Bring arrivals of distinct images to their ends: the signals are stored and announced, or it is a
-        dead letter. One that may be tried again has ``retry_seconds`` set. Never raises for their sake."""
+        dead letter. The attempt of one that may be tried again has ``retry_seconds`` set. Never raises for
+        their sake."""
         for arrival in group:
-            if arrival.unreadable:
-                failure = ComputeFailure("event", "unreadable_event", arrival.unreadable)
+            if arrival.attempt.unreadable:
+                failure = ComputeFailure("event", "unreadable_event", arrival.attempt.unreadable)
                 self._dead_letter(arrival, failure)
             elif arrival.number > self._context.max_attempts:
                 arrival.rows.until(Stage.QUEUE, time.time_ns())
@@ -182,7 +183,7 @@ class StreamJob:
         if last:
             self._dead_letter(arrival, ComputeFailure(str(arrival.stage), ATTEMPTS_EXHAUSTED, detail))
         else:
-            arrival.retry_seconds = retry_seconds(arrival.number)
+            arrival.attempt.retry_seconds = retry_seconds(arrival.number)
 
     def _dead_letter(self, arrival: Arrival, failure: ComputeFailure) -> None:
         arrival.has_ended = True

@@ -83,9 +83,9 @@ def test_an_image_that_fails_its_batch_fails_alone(ledger: Ledger, tmp_path: Pat
         ]
         arrivals = [Arrival.of(Attempt(event, 1, event.scheduled_ns), ledger, "cpu:0") for event in events]
         job.run(arrivals)
-    assert [arrival.retry_seconds is None for arrival in arrivals] == [True, False, True, True]
+    assert [arrival.attempt.retry_seconds is None for arrival in arrivals] == [True, False, True, True]
     assert [message.key.decode() for message in outbox.messages] == [
-        arrival.event.image_signature for arrival in arrivals if arrival.retry_seconds is None
+        arrival.event.image_signature for arrival in arrivals if arrival.attempt.retry_seconds is None
     ]
     assert {message.topic for message in outbox.messages} == {"available"}
     assert len(store.values) % 3 == 0 and store.values

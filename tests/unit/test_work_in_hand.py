@@ -96,7 +96,7 @@ def test_a_failed_attempt_is_followed_by_the_next_and_holds_its_image(ledger: Le
     def fails_twice(group: list[Arrival]) -> None:
         for one in group:
             attempts.append((one.event.event_id, one.number))
-            one.retry_seconds = 0.01 if one.event.event_id == 0 and one.number < 3 else None
+            one.attempt.retry_seconds = 0.01 if one.event.event_id == 0 and one.number < 3 else None
 
     ends = work(fails_twice, [attempt(number, "a" * 32) for number in range(2)], ledger)
     assert ends == [0, 1]
@@ -109,7 +109,7 @@ def test_what_is_no_longer_wanted_is_not_tried_again(ledger: Ledger) -> None:
     def fails(group: list[Arrival]) -> None:
         for one in group:
             attempts.append(one.event.event_id)
-            one.retry_seconds = 0.01
+            one.attempt.retry_seconds = 0.01
 
     arrivals = [attempt(number, "a" * 32) for number in range(3)]
     assert work(fails, arrivals, ledger, wanted=lambda _: False) == [0, 1, 2]
@@ -122,7 +122,7 @@ def test_a_follower_that_is_wanted_is_worked_on_after_one_that_is_not(ledger: Le
     def fails_first(group: list[Arrival]) -> None:
         for one in group:
             attempts.append(one.event.event_id)
-            one.retry_seconds = 0.01 if one.event.event_id == 0 else None
+            one.attempt.retry_seconds = 0.01 if one.event.event_id == 0 else None
 
     arrivals = [attempt(number, "a" * 32) for number in range(3)]
     assert work(fails_first, arrivals, ledger, wanted=lambda number: number == 2) == [0, 1, 2]
