@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -18,11 +19,16 @@ class _NoThread:
 
     def start(self) -> None:
         """Serve until the service is stopped."""
-        loop = self._service.thread_loop
-        self._serving = loop.create_task(self._service._serve())
+        self._serving = self._service.thread_loop.create_task(self._service._serve())
+        self._serving.add_done_callback(self._ended)
 
     def stop(self) -> None:
         """Nothing to join."""
+
+    def _ended(self, serving: asyncio.Task[None]) -> None:
+        self._service.set_shutdown()  # who stops it waits for this, also where closing the client has failed
+        if not serving.cancelled():
+            serving.exception()  # the service has told of it
 
 
 class _ClientOnLoop(AIOKafkaConsumerThread):  # type: ignore[misc]

@@ -121,7 +121,8 @@ class FaustEngine:
                     raise PipelineError(f"the Faust application ended: {self._app.crash_reason!r}")
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(stop.wait(), COMMIT_SECONDS)
-                await self._keep_house()
+                # Neither a stop nor a crash waits for a broker that does not answer.
+                await self._app.wait_first(self._keep_house(), stop.wait())
         finally:
             self._works.stop()
             for task in self._tasks:

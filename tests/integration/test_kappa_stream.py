@@ -27,6 +27,7 @@ from signals.catalog import Catalog
 from signals.declaration import declared_signals
 from signals.encodings import decode_thrift
 from signals.gss import GssClient
+from signals.process import ProcessGroup
 from tests.integration.deadly_store import deadly_store
 from tests.integration.kappa_harness import (
     GALAXY,
@@ -35,6 +36,7 @@ from tests.integration.kappa_harness import (
     dead_letters,
     jpeg,
     running_arm,
+    wait_until,
 )
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
@@ -159,6 +161,28 @@ def test_a_worker_that_joins_under_load_loses_nothing(context: MakeContext) -> N
         assert [child.restarts for child in arm._group.children] == [0, 0]
 
 
+def test_a_crash_ends_the_worker_though_a_commit_waits_for_the_broker(
+    context: MakeContext, group: ProcessGroup
+) -> None:
+    run = context(arm="kappa", workers=1)
+    feed = Feed(run)
+    events = [feed.event(jpeg(8000 + seed)) for seed in range(150)]
+    (broker,) = (child for child in group.children if child.name == "kafka")
+    with running_arm(run) as arm:
+        assert arm._group is not None
+        for event in events:
+            arm.submit(event)
+        wait_until(lambda: available(run))
+        with stopped(broker.pid):
+            time.sleep(2.0)  # what has ended since is to be committed
+            worker = int(orjson.loads(ready_file(run, 0).read_bytes())["pid"])
+            for device in psutil.Process(worker).children():
+                device.kill()
+            wait_until(lambda: arm._group is not None and arm._group.children[0].restarts == 1)
+        arm.drain(90)
+        assert {event.event_id for event in available(run)} == {event.event_id for event in feed.events}
+
+
 def test_exceptions_are_retried_dead_lettered_and_survived(context: MakeContext) -> None:
     run = context(arm="kappa", workers=1, max_attempts=2)
     feed = Feed(run)
@@ -199,9 +223,12 @@ def listening_ports(run: RunContext) -> list[int]:
     return found
 
 
+def stopped_gss(arm_dir: Path) -> contextlib.AbstractContextManager[None]:
+    return stopped(int(orjson.loads((arm_dir / "gss.ready").read_bytes())["pid"]))
+
+
 @contextlib.contextmanager
-def stopped_gss(arm_dir: Path) -> Iterator[None]:
-    pid = int(orjson.loads((arm_dir / "gss.ready").read_bytes())["pid"])
+def stopped(pid: int) -> Iterator[None]:
     os.kill(pid, signal.SIGSTOP)
     try:
         yield
