@@ -21,7 +21,7 @@ from signals.errors import LkbenchError
 
 # A model's weights and activations are far more than a TLB reaches in pages of 4 KiB, so glibc's malloc asks
 # for large ones. All that is started inherits it: both arms, the bare loop and peers alike.
-MALLOC = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
+MALLOC = "glibc.malloc.hugetlb=1"
 
 # Each with the first sentence of its own help, which a test compares.
 COMMANDS = {
@@ -141,8 +141,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup sets it
             signal.signal(number, _interrupt)
-    for name, value in MALLOC.items():
-        os.environ.setdefault(name, value)
+    os.environ.setdefault("GLIBC_TUNABLES", MALLOC)
     stderr = Console(stderr=True)
     try:
         code = cli.main(args=list(arguments) if arguments is not None else None, standalone_mode=False)

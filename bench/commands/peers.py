@@ -121,9 +121,7 @@ def _measure(
 ) -> None:
     """All rounds; a system that fails does not keep the others from being measured. Raises its error then."""
     failed: LkbenchError | None = None
-    with windows.around() as bare:
-        pass
-    limit_per_second = statistics.fmean(window.images_per_second for window in bare)
+    limit_per_second = statistics.fmean(windows.take().images_per_second for _ in range(2))
     for number in range(rounds):
         arrivals = Arrivals.of_round(number, limit_per_second)
         for name in chosen if number % 2 == 0 else reversed(chosen):  # a drift falls on all alike

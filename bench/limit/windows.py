@@ -26,11 +26,12 @@ class Windows:
         """The window before what the caller does, and, once that is done, the one after. Raises
         ServiceError."""
         is_near = time.monotonic() - self._last_ended < SHARED_SECONDS
-        found = [self._last if self._last is not None and is_near else self._take()]
+        found = [self._last if self._last is not None and is_near else self.take()]
         yield found
-        found.append(self._take())
+        found.append(self.take())
 
-    def _take(self) -> Window:
+    def take(self) -> Window:
+        """One by itself, which what follows at once shares. Raises ServiceError."""
         self._last = self._loop.window(self._work, self._seconds)
         self._last_ended = time.monotonic()
         return self._last

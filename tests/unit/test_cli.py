@@ -73,7 +73,7 @@ def test_exit_codes(arguments: list[str], code: int, capsys: pytest.CaptureFixtu
     assert "Traceback" not in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("given", "inherited"), [(None, MALLOC["GLIBC_TUNABLES"]), ("", "")])
+@pytest.mark.parametrize(("given", "inherited"), [(None, MALLOC), ("", "")])
 def test_what_is_started_asks_for_large_pages_unless_the_user_said_otherwise(
     given: str | None, inherited: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
