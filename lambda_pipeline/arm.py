@@ -20,8 +20,7 @@ from signals.process import Child, ProcessGroup
 from signals.topics import create_topics
 
 READY_SECONDS = 300.0
-POLL_SECONDS = 0.05
-DRAIN_POLL_SECONDS = 0.2  # each counts the queue, on the server that hands out the jobs
+POLL_SECONDS = 0.2  # each costs the machine something that the arm needs
 CHECK_SECONDS = 1.0
 
 
@@ -82,7 +81,7 @@ class LambdaArm:
                     f"{left} arrivals were not finished after {timeout_seconds:.0f} s; "
                     f"the workers' logs are in {self._context.log_dir}"
                 )
-            time.sleep(DRAIN_POLL_SECONDS)
+            time.sleep(POLL_SECONDS)
 
     def backlog(self) -> int:
         """Arrivals that are neither signals nor dead letters yet."""

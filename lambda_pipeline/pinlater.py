@@ -8,6 +8,7 @@ So whatever a consumer does must be repeatable. There is one PGMQ queue per prio
 from __future__ import annotations
 
 import contextlib
+import select
 import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -183,7 +184,12 @@ class PgmqPinLater:
                     self._listener = self._connect()
                     self._listener.execute(sql.SQL("LISTEN {}").format(sql.Identifier(self._channel)))
                     return True  # something may have been enqueued before anyone listened
-                return any(True for _ in self._listener.notifies(timeout=timeout_seconds, stop_after=1))
+                # The connection itself would wake up ten times a second while it waits.
+                poll = select.poll()
+                poll.register(self._listener, select.POLLIN)
+                if not poll.poll(timeout_seconds * 1000):
+                    return False
+                return any(True for _ in self._listener.notifies(timeout=0, stop_after=1))
             except psycopg.OperationalError as error:
                 self._drop_listener()
                 raise ServiceError(f"PinLater: PostgreSQL does not answer: {error}") from error

@@ -27,7 +27,8 @@ from signals.errors import ServiceError
 from signals.reaping import AccountedPopen, adopt_orphans, reap_orphans
 from signals.whole_file import replace_file
 
-LOOK_SECONDS = 0.5  # between two looks at the children's memory
+LOOK_SECONDS = 1.0  # between two looks at the children's memory
+WATCH_SECONDS = 0.25  # until a child that died is started again
 _STOP_SIGNALS = frozenset((signal.SIGTERM, signal.SIGINT))
 
 # Runs in the child before the real program: drop to another user first (a change of credentials clears
@@ -222,7 +223,7 @@ class ProcessGroup:
     def _serve(self) -> None:
         while True:
             try:
-                request = self._requests.get(timeout=0.1)
+                request = self._requests.get(timeout=WATCH_SECONDS)
             except queue.Empty:
                 # Out of memory or descriptors for now: this thread must live, its death would kill them all.
                 with contextlib.suppress(ServiceError, OSError):

@@ -1,4 +1,4 @@
-"""Seals what every process counted (``ledger/raw/*.counts.json``) into ``ledger/resources.parquet``."""
+"""Seals what every process counted (``ledger/raw/*.counts.jsonl``) into ``ledger/resources.parquet``."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from signals.counters import COUNTS_SUFFIX
+from signals.counters import COUNTS_SUFFIX, read_counts
 
 HARNESS = "harness"  # the ledger that is open in the driver's process around a replicate
 DRIVER = "driver"
@@ -38,7 +37,8 @@ def resources_path(run_dir: Path) -> Path:
 
 def seal_resources(run_dir: Path) -> Path:
     """Write ``ledger/resources.parquet``, replacing an older one whole. The raw counts are kept."""
-    found = [orjson.loads(path.read_bytes()) for path in sorted(_raw(run_dir).glob(f"*{COUNTS_SUFFIX}"))]
+    kept = map(read_counts, sorted(_raw(run_dir).glob(f"*{COUNTS_SUFFIX}")))
+    found = [counts for counts in kept if counts is not None]
     path = resources_path(run_dir)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".parquet.tmp")

@@ -12,7 +12,7 @@ from typing import Any
 from lambda_pipeline.offline.night import Night
 from signals.errors import PipelineError
 
-POLL_SECONDS = 0.02  # near the end
+POLL_SECONDS = 0.05  # near the end
 LONG_POLL_SECONDS = 0.5
 JOBS_NEAR_THE_END = 4  # for each worker; they are short then
 POOL_CHECK_SECONDS = 1.0

@@ -24,6 +24,7 @@ from signals.counters import (
     S3_GET,
     Counters,
     CountsFile,
+    read_counts,
     rpc_calls,
 )
 from signals.process import ProcessGroup
@@ -54,7 +55,10 @@ def test_counts_survive_a_kill(tmp_path: Path) -> None:
     )
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False)
     (path,) = tmp_path.iterdir()
-    kept = orjson.loads(path.read_bytes())
+    with path.open("ab") as file:
+        file.write(b'{"arm":"kap')  # as a full disk may leave it
+    kept = read_counts(path)
+    assert kept is not None
     assert (kept["arm"], kept["replicate"]) == ("kappa", 1)
     assert [(count["name"], count["value"]) for count in kept["counts"]] == [("s3_get", 3)]
 
@@ -101,7 +105,7 @@ def write_counts(
         for (name, of, of_pid, unit), value in counts.items()
     ]
     content = {"arm": arm, "replicate": 1, "process": f"{arm}-1-{process}", "pid": pid, "counts": rows}
-    (folder / f"{process}-{pid}-0.counts.json").write_bytes(orjson.dumps(content))
+    (folder / f"{process}-{pid}-0.counts.jsonl").write_bytes(orjson.dumps(content))
 
 
 def counted_run(tmp_path: Path) -> Path:
