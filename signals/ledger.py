@@ -246,7 +246,7 @@ class _Stream:
 def _batch(columns: Columns, constants: Columns) -> pa.RecordBatch:
     """All columns of the ledger; ``constants`` hold one row, for those that ``columns`` lack."""
     rows = len(next(iter(columns.values())))
-    # Not take(): it would import all of Arrow's compute functions, 80 ms of CPU, when there is work to do.
+    # Not take(): it would import all of Arrow's compute functions, 50 ms of CPU, when there is work to do.
     repeated = {name: pa.repeat(column[0], rows) for name, column in constants.items() if name not in columns}
     arrays = [columns[name] if name in columns else repeated[name] for name in LEDGER_SCHEMA.names]
     return pa.record_batch(arrays, schema=LEDGER_SCHEMA)
