@@ -20,7 +20,7 @@ from bench.peers.offer import Arrivals, offer_stream
 from bench.peers.reference import Reference
 from bench.peers.task import Peer, Programs, Task
 from bench.services.startup import LOOPBACK, free_ports
-from bench.throughput.stand import Stand
+from bench.throughput.stand import Stand, arrival_signature
 from signals.errors import PipelineError, ServiceError
 from signals.process import ProcessGroup, log_tail
 
@@ -132,14 +132,13 @@ class _Topics:
         self.embeddings: dict[str, bytes] = {}  # by object key
 
     def submit(self, number: int, scheduled_ns: int) -> None:
-        """Produce one image's key, to each partition in turn."""
+        """Produce one image's key; the partition follows from the image, as in the media topic."""
         key = self._keys[number % len(self._keys)]
         self._numbers[key] = number
         self._producer.produce(
             self._task.input_topic,
             key.encode(),
-            key.encode(),
-            partition=number % self._task.workers,
+            arrival_signature(number).encode(),
             timestamp=scheduled_ns // 1_000_000,
         )
         self._producer.poll(0)
