@@ -25,13 +25,14 @@ from bench.peers.comparison import NIGHTLY, STREAM, peer_targets
 from bench.peers.figures import SystemFigures, figures, median
 from bench.peers.offer import LATENCY_IMAGES, Arrivals
 from bench.peers.reference import Reference
+from bench.peers.rounds import Measured
 from bench.peers.run_ours import arm_lines_of_code, observe_nightly, observe_stream
 from bench.peers.run_peer import PeerRunner
 from bench.peers.task import PEERS, Programs
 from bench.setup import prepare
 from bench.throughput.spread import Spread
-from bench.throughput.stand import Progress, stand
-from signals.errors import ConfigurationError, LkbenchError
+from bench.throughput.stand import stand
+from signals.errors import ConfigurationError
 
 SYSTEMS = (NIGHTLY, "daft", "mapinarrow", STREAM, "bytewax", "faust")
 
@@ -77,7 +78,7 @@ def peers(
     stopped. Streams are offered half of the bare loop's rate, too, which are the same
     arrivals for all, and half of their own. A peer's embeddings must equal ours. Leave
     the machine alone meanwhile; when interrupted, what was measured so far is shown and
-    written.
+    written. A peer that crashes is measured once more in its round, and the crash is told.
     """
     note = stderr_lines()
     where = Programs(programs, environments)
@@ -91,7 +92,7 @@ def peers(
     if needed > len(dataset.images):
         raise ConfigurationError(f"--count {count}: the data set has {len(dataset.images)} images")
     dataset = dataclasses.replace(dataset, images=dataset.images[:needed])
-    found: list[SystemFigures] = []
+    measured = Measured()
     layout, is_complete = usual_layout(config.inference), False
     try:
         with (
@@ -100,42 +101,20 @@ def peers(
         ):
             reference = Reference(servers, model_dir, count)
             runner = PeerRunner(servers, model_dir, where, reference)
-            _measure(runner, Windows(loop), systems, count, rounds, found, note)
+            windows = Windows(loop)
+            limit_per_second = statistics.fmean(windows.take().images_per_second for _ in range(2))
+
+            def observe(name: str, number: int) -> SystemFigures:
+                return _observe(runner, windows, name, count, Arrivals.of_round(number, limit_per_second))
+
+            measured.measure(observe, systems, rounds, note)
         is_complete = True
     finally:
-        if found:
-            results_console().print(tables(found))
-            keep(json_path, as_plain(found), is_complete=is_complete)
+        if measured.found:
+            results_console().print(tables(measured))
+            keep(json_path, as_plain(measured), is_complete=is_complete)
     if check:
-        hold(peer_targets(found))
-
-
-def _measure(
-    runner: PeerRunner,
-    windows: Windows,
-    chosen: Sequence[str],
-    count: int,
-    rounds: int,
-    found: list[SystemFigures],
-    note: Progress,
-) -> None:
-    """All rounds; a system that fails does not keep the others from being measured. Raises its error then."""
-    failed: LkbenchError | None = None
-    limit_per_second = statistics.fmean(windows.take().images_per_second for _ in range(2))
-    for number in range(rounds):
-        arrivals = Arrivals.of_round(number, limit_per_second)
-        for name in chosen if number % 2 == 0 else reversed(chosen):  # a drift falls on all alike
-            note(f"round {number + 1} of {rounds}: {name}")
-            try:
-                measured = _observe(runner, windows, name, count, arrivals)
-            except LkbenchError as error:
-                note(f"{name} failed: {error}")
-                failed = error
-                continue
-            found.append(measured)
-            note(f"{name}: {measured.images_per_second:.1f} images/s, {measured.ratio:.3f} of the bare loop")
-    if failed is not None:
-        raise failed
+        hold(peer_targets(measured.found))
 
 
 def _observe(
@@ -153,16 +132,18 @@ def _observe(
     return figures(name, lines, seen, bare)
 
 
-def as_plain(found: Sequence[SystemFigures]) -> dict[str, object]:
+def as_plain(measured: Measured) -> dict[str, object]:
     """JSON-able; units are in the names."""
     return {
-        "measured": [{**dataclasses.asdict(item), "ratio": item.ratio} for item in found],
-        "targets": [target.as_plain() for target in peer_targets(found)],
+        "measured": [{**dataclasses.asdict(item), "ratio": item.ratio} for item in measured.found],
+        "failures": measured.failures,
+        "targets": [target.as_plain() for target in peer_targets(measured.found)],
     }
 
 
-def tables(found: Sequence[SystemFigures]) -> RenderableType:
-    """Medians of the rounds, and what they are held to."""
+def tables(measured: Measured) -> RenderableType:
+    """Medians of the rounds, what they are held to, and what failed."""
+    found = measured.found
     columns = ("images/s", "of L", "first s", "core-ms", "MiB", "p50 ms", "p99 ms", "own p99", "lines")
     table = figures_table("system", *columns)
     for name in dict.fromkeys(item.system for item in found):
@@ -188,7 +169,8 @@ def tables(found: Sequence[SystemFigures]) -> RenderableType:
         "of ours, the arm's package and the shared core. Smallest cosine of a peer's embeddings to ours: "
         f"{_shown(cosine, '{:.6f}')}."
     )
-    return Group(table, Text(), targets_table(peer_targets(found)), Text(notes, style="dim"))
+    failed = [Text(f"failed: {line}", style="yellow") for line in measured.failures]
+    return Group(table, *failed, Text(), targets_table(peer_targets(found)), Text(notes, style="dim"))
 
 
 def _spread(

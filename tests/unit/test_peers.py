@@ -15,9 +15,10 @@ from bench.exit_codes import ExitCode
 from bench.limit.loop import Window
 from bench.peers.comparison import peer_targets
 from bench.peers.figures import HalfLoad, Observed, SystemFigures, figures, half_load, own_processes, settled
+from bench.peers.rounds import Measured
 from bench.peers.task import PEERS, Programs, Task, lines_of_code
 from signals.architecture import S3Endpoint
-from signals.errors import MissingRequirement
+from signals.errors import MissingRequirement, PipelineError
 from signals.near_free import build_near_free_model
 
 ROOT = Path(__file__).parents[2]
@@ -63,7 +64,7 @@ def test_ours_are_held_to_the_best_peer_of_their_kind() -> None:
     assert own_wait.limit == pytest.approx(101.2) and own_wait.measured == pytest.approx(88.0)
     assert peer_targets([system("daft", 0.9)])[0].met is None  # ours was not measured
     assert peer_targets([]) == []
-    plain = orjson.loads(orjson.dumps(as_plain(found)))
+    plain = orjson.loads(orjson.dumps(as_plain(Measured(found))))
     assert plain["measured"][0]["ratio"] == pytest.approx(0.97)
     assert [t["met"] for t in plain["targets"]] == [True, False, True, True]
 
@@ -74,6 +75,41 @@ def test_a_target_that_is_not_met_or_not_measured_ends_a_checked_command() -> No
         with pytest.raises(SystemExit) as ended:
             hold(peer_targets(found))
         assert ended.value.code == ExitCode.THRESHOLD_BREACHED
+
+
+def test_a_peer_that_crashes_is_measured_once_more_and_the_crash_is_told() -> None:
+    asked: list[tuple[str, int]] = []
+
+    def observe(name: str, number: int) -> SystemFigures:
+        asked.append((name, number))
+        if name == "daft" and asked.count((name, number)) == 1 and number == 0:
+            raise PipelineError("daft ended with code -11; its log is x.log")
+        return system(name, 0.9)
+
+    measured = Measured()
+    measured.measure(observe, ["daft", "kappa"], 2, note=lambda _: None)
+    assert asked == [("daft", 0), ("daft", 0), ("kappa", 0), ("kappa", 1), ("daft", 1)]
+    assert [item.system for item in measured.found] == ["daft", "kappa", "kappa", "daft"]
+    assert measured.failures == ["daft, round 1: daft ended with code -11"]
+    assert as_plain(measured)["failures"] == measured.failures
+
+
+@pytest.mark.parametrize(("name", "tries"), [("daft", 2), ("kappa", 1)])
+def test_what_fails_for_good_is_raised_when_the_others_were_measured(name: str, tries: int) -> None:
+    asked: list[str] = []
+
+    def observe(name_: str, _number: int) -> SystemFigures:
+        asked.append(name_)
+        if name_ == name:
+            raise PipelineError("it does not go")
+        return system(name_, 0.9)
+
+    measured = Measured()
+    with pytest.raises(PipelineError, match="it does not go"):
+        measured.measure(observe, [name, "bytewax"], 1, note=lambda _: None)
+    assert asked == [name] * tries + ["bytewax"]
+    assert [item.system for item in measured.found] == ["bytewax"]
+    assert len(measured.failures) == tries
 
 
 def test_lines_of_code_leave_out_comments_blanks_and_docstrings(tmp_path: Path) -> None:
