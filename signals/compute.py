@@ -25,7 +25,7 @@ from signals.declaration import FloatArray, SignalDeclaration
 from signals.device_session import book_batch
 from signals.errors import ImageError
 from signals.image import RgbImage, decode_image, image_signature
-from signals.inference import InferenceEngine, SignalValues, values_of_mixed_batch
+from signals.inference import InferenceEngine, SignalValues, device_index, values_of_mixed_batch
 from signals.ledger import Ledger, Stage
 from signals.model import Model, ModelManifest
 from signals.object_store import ObjectStore
@@ -160,8 +160,8 @@ class LocalCompute:
         inference makes neither faster and costs both their caches. (At low load it uses the cores of others.)
         """
         threads = host_threads(context.workers)
-        ordinal = index if context.device == "cpu" else 0  # all workers share the machine's first GPU
-        engine = InferenceEngine(model, device=context.device, threads=1, index=ordinal)
+        number = device_index(context.device, index)
+        engine = InferenceEngine(model, device=context.device, threads=1, index=number)
         max_bytes = max(spec.media.max_bytes for spec in catalog.pipelines.values())
         return cls(
             lambda key: store.get(key, max_bytes),

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
 import onnxruntime
 
+from signals.cuda_devices import device_name, number_by_bus, ordinal_of_worker
 from signals.declaration import FloatArray, SignalDeclaration, for_galaxy
 from signals.errors import ConfigurationError, ImageError, MissingRequirement
 from signals.image import RgbImage
@@ -51,7 +51,7 @@ class InferenceEngine:
         options.add_session_config_entry("session.inter_op.allow_spinning", "0")
         if device == "cuda":
             self._session = _cuda_session(model, options, index)
-            self._label = f"cuda:{index} {_cuda_name(index)}"
+            self._label = f"cuda:{index} {device_name(index)}"
         else:
             self._session = _session(model, options, ["CPUExecutionProvider"])
             self._label = f"cpu:{index}"
@@ -90,6 +90,12 @@ class InferenceEngine:
         on_cpu = self.provider == "CPUExecutionProvider"
         for count in sorted({1, largest}) if on_cpu else range(1, largest + 1):
             self.run(np.zeros((count, size, size, 3), np.uint8))
+
+
+def device_index(device: Literal["cpu", "cuda"], worker: int) -> int:
+    """The ``index`` of the engine of a pool's worker ``worker``: on CUDA a device of its own, where there are
+    as many."""
+    return worker if device == "cpu" else ordinal_of_worker(worker)
 
 
 def signal_values(outputs: Mapping[str, FloatArray], galaxy: str) -> list[SignalValues | ImageError]:
@@ -139,6 +145,7 @@ def _cuda_session(model: Model, options: onnxruntime.SessionOptions, index: int)
     if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
         raise MissingRequirement(f"this ONNX Runtime has no CUDA support; {advice}")
     onnxruntime.preload_dlls()
+    number_by_bus()
     # Heuristic: an exhaustive search of convolution algorithms for every batch size costs minutes.
     cuda = ("CUDAExecutionProvider", {"device_id": index, "cudnn_conv_algo_search": "HEURISTIC"})
     try:
@@ -148,11 +155,3 @@ def _cuda_session(model: Model, options: onnxruntime.SessionOptions, index: int)
     if session.get_providers()[0] != "CUDAExecutionProvider":
         raise MissingRequirement(f"ONNX Runtime fell back to the CPU; {advice}")
     return session
-
-
-def _cuda_name(index: int) -> str:
-    command = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader", "-i", str(index)]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        return "CUDA device"

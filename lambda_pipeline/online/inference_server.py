@@ -26,7 +26,7 @@ from signals.rpc import RpcServer
 @click.option("--ready-file", type=click.Path(path_type=Path), required=True)
 @click.option("--token-file", type=click.Path(path_type=Path, exists=True), required=True)
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
-@click.option("--workers", default=2, show_default=True, help="Devices; on CUDA there is one.")
+@click.option("--workers", default=2, show_default=True, help="Devices, if there are as many.")
 @click.option("--first-device", default=0, show_default=True, help="Its number; others count on from it.")
 @click.option("--max-batch", default=8, show_default=True)
 @click.option("--max-batch-wait-seconds", default=0.0, show_default=True)

@@ -29,7 +29,7 @@ from signals.declaration import FloatArray, SignalDeclaration, declared_signals
 from signals.device_session import DeviceSession, book_batch
 from signals.errors import ConfigurationError, ImageError, ServiceError
 from signals.image import RgbImage
-from signals.inference import InferenceEngine, SignalValues, values_of_mixed_batch
+from signals.inference import InferenceEngine, SignalValues, device_index, values_of_mixed_batch
 from signals.ledger import Ledger
 from signals.model import Model
 from signals.process import StopSignal, write_ready_file
@@ -163,14 +163,13 @@ def _packed_signal(declaration: SignalDeclaration, value: FloatArray) -> object:
 def load_engines(
     model_dir: Path, *, device: Literal["cpu", "cuda"], workers: int, max_batch: int, first: int = 0
 ) -> list[InferenceEngine]:
-    """Warm engines: one single-threaded session per worker on CPU, one session per process on a GPU.
+    """Warm engines: one single-threaded session for each worker on a CPU, one for each of their GPUs.
 
-    ``first`` numbers them where several services share the work; on CUDA it is the device to use.
+    ``first`` is the number of the first worker, where several services share the work.
     """
     model = Model.load(model_dir)
-    # More sessions on one GPU would not make it more than one device.
-    count = workers if device == "cpu" else 1
-    numbers = range(first, first + count)
+    # Workers may share a GPU: more sessions on it would not make it more than one device.
+    numbers = dict.fromkeys(device_index(device, number) for number in range(first, first + workers))
     engines = [InferenceEngine(model, device=device, threads=1, index=number) for number in numbers]
     for engine in engines:
         engine.warm_up(max_batch)

@@ -1,0 +1,51 @@
+"""The CUDA devices that this process sees, by the ordinals that CUDA and ONNX Runtime give them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+
+QUERY_SECONDS = 20.0
+
+
+def visible_devices() -> list[str]:
+    """What ``nvidia-smi -i`` calls each device, by ordinal; none where there is no driver.
+
+    ``CUDA_VISIBLE_DEVICES`` hides and renumbers; what follows an invalid entry is hidden, too (CUDA C++
+    Programming Guide, "CUDA Environment Variables").
+    """
+    if (chosen := os.environ.get("CUDA_VISIBLE_DEVICES")) is None:
+        return _query("index").split()
+    names = [name.strip() for name in chosen.split(",")]
+    valid = [bool(name) and not name.startswith("-") for name in names]
+    return names[: valid.index(False) if False in valid else None]
+
+
+def ordinal_of_worker(worker: int) -> int:
+    """The device of worker ``worker`` of a pool: each takes the next, and they share where there are fewer.
+
+    0 where none is seen: whoever uses it is told what is missing.
+    """
+    return worker % (len(visible_devices()) or 1)
+
+
+def device_name(ordinal: int) -> str:
+    """Such as ``NVIDIA H100 80GB HBM3``."""
+    devices = visible_devices()
+    name = _query("name", "-i", devices[ordinal]) if ordinal < len(devices) else ""
+    return name or "CUDA device"
+
+
+def number_by_bus() -> None:
+    """Let CUDA number devices as nvidia-smi does, where the environment does not say; by itself it puts the
+    fastest first. For use before the first device is opened."""
+    os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
+
+
+def _query(what: str, *more: str) -> str:
+    command = ["nvidia-smi", f"--query-gpu={what}", "--format=csv,noheader", *more]
+    try:
+        found = subprocess.run(command, capture_output=True, text=True, timeout=QUERY_SECONDS, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return found.stdout.strip()
