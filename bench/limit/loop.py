@@ -14,6 +14,7 @@ from bench.limit.worker import Done, Layout, Material, Task, Work, serve
 from signals.errors import ServiceError
 
 STOP_SECONDS = 10.0
+_DIED = "a process of the bare loop died; is there enough memory?"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +43,15 @@ class BareLoop:
         self._connections: list[Connection] = []
         for index in range(layout.processes):
             ours, theirs = spawn.Pipe()
-            process = spawn.Process(target=serve, args=(theirs, material, layout, index), daemon=True)
+            process = spawn.Process(target=serve, args=(theirs, layout, index), daemon=True)
             process.start()
             theirs.close()
             self._processes.append(process)
             self._connections.append(ours)
         try:
+            # Not an argument: start() would wait without end where a process died before it had read them.
+            for connection in self._connections:
+                self._send(connection, material)
             for connection in self._connections:
                 self._receive(connection)
         except BaseException:
@@ -58,7 +62,7 @@ class BareLoop:
         """Let all processes work for about ``seconds``, to the end of the batch that is under way."""
         before = self._watched_cpu_seconds()
         for connection in self._connections:
-            connection.send(Task(work, seconds, batch))
+            self._send(connection, Task(work, seconds, batch))
         done = [self._receive(connection) for connection in self._connections]
         server_seconds = self._watched_cpu_seconds() - before
         images = sum(item.images for item in done)
@@ -89,11 +93,17 @@ class BareLoop:
     ) -> None:
         self.close()
 
+    def _send(self, connection: Connection, what: Material | Task) -> None:
+        try:
+            connection.send(what)
+        except OSError as error:
+            raise ServiceError(_DIED) from error
+
     def _receive(self, connection: Connection) -> Done:
         try:
             answer = connection.recv()
         except (EOFError, OSError) as error:
-            raise ServiceError("a process of the bare loop died; is there enough memory?") from error
+            raise ServiceError(_DIED) from error
         if isinstance(answer, Exception):
             raise answer
         return answer  # type: ignore[no-any-return]  # None once, when it is ready

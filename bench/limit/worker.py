@@ -20,7 +20,7 @@ from signals.architecture import S3Endpoint
 from signals.catalog import Catalog, MediaConfig
 from signals.compute import load_image
 from signals.image import RgbImage
-from signals.inference import InferenceEngine
+from signals.inference import InferenceEngine, device_index
 from signals.model import Model
 from signals.object_store import ObjectStore
 
@@ -86,12 +86,11 @@ class Done:
 class _Worker:
     def __init__(self, material: Material, layout: Layout, index: int) -> None:
         self._layout = layout
-        ordinal = index if material.device == "cpu" else 0
         self._engine = InferenceEngine(
             Model.load(material.model_dir),
             device=material.device,
             threads=layout.session_threads,
-            index=ordinal,
+            index=device_index(material.device, index),
             whole_batches=True,  # what a batch costs is what is to be found out
         )
         self._media: MediaConfig = Catalog.load(material.catalog_path).pipeline(material.pipeline).media
@@ -155,10 +154,12 @@ class _Worker:
         return load_image(data, self._media, self._engine.model.manifest)
 
 
-def serve(connection: Connection, material: Material, layout: Layout, index: int) -> None:
-    """The process: does tasks until the other end of ``connection`` is closed, so it outlives no parent."""
+def serve(connection: Connection, layout: Layout, index: int) -> None:
+    """The process: is sent its material, then does tasks until the other end of ``connection`` is closed, so
+    it outlives no parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     try:
+        material: Material = connection.recv()
         worker = _Worker(material, layout, index)
         connection.send(None)
         while True:

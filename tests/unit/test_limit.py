@@ -1,6 +1,11 @@
 from __future__ import annotations
 
 import io
+import multiprocessing
+import shutil
+from dataclasses import replace
+from functools import partial
+from multiprocessing import resource_tracker, spawn
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +17,7 @@ from bench.limit.loop import BareLoop, Window
 from bench.limit.measure import layouts, median, usual_layout
 from bench.limit.windows import Windows
 from bench.limit.worker import Layout, Material, Work
-from signals.errors import LkbenchError
+from signals.errors import LkbenchError, ServiceError
 from signals.near_free import build_near_free_model
 
 
@@ -56,6 +61,17 @@ def test_neighbours_share_the_window_between_them(
 def test_a_loop_that_cannot_start_says_why(tmp_path: Path) -> None:
     with pytest.raises(LkbenchError, match=r"model|manifest"):
         BareLoop(Material(tmp_path / "none", "cpu", (), "crawled"), Layout(1, 1, 0, 1))
+
+
+def test_a_process_that_dies_at_once_keeps_nobody_waiting(
+    material: Material, request: pytest.FixtureRequest
+) -> None:
+    resource_tracker.ensure_running()  # it is started with the same program
+    request.addfinalizer(partial(multiprocessing.set_executable, spawn.get_executable()))
+    multiprocessing.set_executable(shutil.which("false"))
+    much = replace(material, keys=("k" * 100,) * 10_000)  # more than a pipe holds
+    with pytest.raises(ServiceError, match="a process of the bare loop died"):
+        BareLoop(much, Layout(1, 1, 0, 1))
 
 
 def test_medians_and_spread() -> None:
