@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
+READ_BYTES = 2**16  # at a time; a line is far shorter
 COUNTS_SUFFIX = ".counts.jsonl"
 
 
@@ -143,8 +144,15 @@ class CountsFile:
 
 def read_counts(path: Path) -> dict[str, Any] | None:
     """What a CountsFile keeps: its labels, and a list ``counts``. None where no line is whole."""
-    for line in reversed(path.read_bytes().splitlines()):
-        with contextlib.suppress(orjson.JSONDecodeError):
-            kept: dict[str, Any] = orjson.loads(line)
-            return kept
+    with path.open("rb") as file:
+        start, end = file.seek(0, os.SEEK_END), b""
+        while start > 0:  # from the end: a process that has run for days leaves a hundred MB
+            size = min(READ_BYTES, start)
+            start = file.seek(start - size)
+            end = file.read(size) + end
+            cut = 1 if start else 0  # the first may have begun before
+            for line in reversed(end.splitlines()[cut:]):
+                with contextlib.suppress(orjson.JSONDecodeError):
+                    kept: dict[str, Any] = orjson.loads(line)
+                    return kept
     return None

@@ -46,7 +46,9 @@ def test_each_count_is_given_once() -> None:
     assert counters.take() == {}
 
 
-def test_counts_survive_a_kill(tmp_path: Path) -> None:
+@pytest.mark.parametrize("read_bytes", [7, 2**16])
+def test_counts_survive_a_kill(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, read_bytes: int) -> None:
+    monkeypatch.setattr("signals.counters.READ_BYTES", read_bytes)
     code = (
         "import os, signal, sys; from pathlib import Path; from signals.counters import *\n"
         "counts = CountsFile(Path(sys.argv[1]), process='kappa-1-w_0', arm='kappa', replicate=1)\n"
