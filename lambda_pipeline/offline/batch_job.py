@@ -54,15 +54,17 @@ class BatchJobs:
             self._run(job)
 
     def _run(self, job: Job) -> None:
+        stage = Stage.FETCH  # where it would fail, should it fail now
         try:
             if job.attempt > self.context.max_attempts and not job.progress:
-                self._give_up(job, WORKERS_DISAPPEARED)  # so early that nobody knows at which image
+                self._give_up(job, stage, WORKERS_DISAPPEARED)  # so early that nobody knows at which image
             elif (results := self._computed(job)) is not None:
+                stage = Stage.WRITE
                 self._deliver(job, results)
             else:
                 self.pinlater.fail(job, 0.0)
         except Exception as error:  # infrastructure, or an unforeseen fault: both may pass
-            self._give_back(job, f"{type(error).__name__}: {error}")
+            self._give_back(job, stage, f"{type(error).__name__}: {error}")
 
     def _computed(self, job: Job) -> list[ComputeResult] | None:
         """In batches of the device's, one by one where the job was delivered before; None when ``stop`` was
@@ -158,23 +160,23 @@ class BatchJobs:
             input_hash=input_hash,
         )
 
-    def _give_back(self, job: Job, text: str) -> None:
+    def _give_back(self, job: Job, stage: Stage, text: str) -> None:
         log(f"job {job.job_id}, attempt {job.attempt}: {text}")
         try:
             if job.attempt >= self.context.max_attempts and not self.stop.is_set():
-                self._give_up(job, text)
+                self._give_up(job, stage, text)
             else:
                 now_ns = time.time_ns()
                 for image in job.payload["images"]:
                     trail = self._trail(job, image, now_ns)
-                    trail.stage(Stage.WRITE, now_ns, outcome="retry", detail=text)
+                    trail.stage(stage, now_ns, outcome="retry", detail=text)
                 self.pinlater.fail(job, retry_seconds(job.attempt))
         except Exception as problem:
             log(f"job {job.job_id} could not be given back, its claim will run out: {problem}")
 
-    def _give_up(self, job: Job, text: str) -> None:
+    def _give_up(self, job: Job, stage: Stage, text: str) -> None:
         images: list[Image] = job.payload["images"]
-        failure = ComputeFailure("fetch", ATTEMPTS_EXHAUSTED, text)
+        failure = ComputeFailure(str(stage), ATTEMPTS_EXHAUSTED, text)
         letters = [self._letter(job, image, failure, "") for image in images]
         self._write(job, encode_output([], Tally(0, len(letters))))
         self.publisher.dead_letters(letters)
