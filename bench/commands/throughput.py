@@ -11,7 +11,7 @@ import click
 from bench.commands.options import Names, json_option
 from bench.commands.outcome import check_option, hold
 from bench.commands.results_console import results_console, stderr_lines
-from bench.commands.throughput_tables import drain_line, tables
+from bench.commands.throughput_tables import drain_line, latency_line, tables
 from bench.config import HarnessConfig
 from bench.images import load_dataset
 from bench.limit.loop import BareLoop
@@ -22,7 +22,7 @@ from bench.throughput.conversions import ROWS, measure_conversions
 from bench.throughput.drains import NIGHTLY, ONLINE, STREAM, Drain
 from bench.throughput.findings import Findings
 from bench.throughput.gss import measure_gss
-from bench.throughput.latency import ARRIVALS, Latency
+from bench.throughput.latency import ARRIVALS, LatencyRound
 from bench.throughput.overhead import Overhead
 from bench.throughput.rounds import Plan, measure_rounds
 from bench.throughput.stand import Progress, Stand, stand
@@ -149,18 +149,19 @@ def _measure_paths(
     keep: Callable[[], None],
     note: Progress,
 ) -> None:
-    def measured(item: Drain | Latency | Overhead) -> None:
+    def measured(item: Drain | LatencyRound | Overhead) -> None:
         if isinstance(item, Drain):
             drains.append(item)
             note(drain_line(item))
-        elif isinstance(item, Latency):
+        elif isinstance(item, LatencyRound):
             found.latencies.append(item)
+            note(latency_line(item))
         else:
             found.overhead = item
         keep()
 
     with BareLoop(servers.material(model_dir), layout, servers.s3_processes) as loop:
-        measure_rounds(servers, model_dir, loop, plan, measured, note)
+        measure_rounds(servers, model_dir, loop, plan, measured)
 
 
 def _measure_parts(

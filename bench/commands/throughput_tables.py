@@ -12,7 +12,7 @@ from rich.text import Text
 from bench.figures_table import figures_table
 from bench.throughput.drains import Drain
 from bench.throughput.findings import Findings
-from bench.throughput.latency import Latency
+from bench.throughput.latency import ALONE, HALF_LOAD, LatencyRound, Level
 from bench.throughput.spread import Spread
 from bench.throughput.targets import Target
 
@@ -29,8 +29,8 @@ def tables(found: Findings) -> RenderableType:
     for title, drains in (("configured model", found.drains), ("near-free model", found.near_free)):
         if drains:
             parts += [_drains(title, drains), Text()]
-    for latency in found.latencies:
-        parts += [_latency(latency), Text()]
+    for path in dict.fromkeys(latency.path for latency in found.latencies):
+        parts += [_latency([latency for latency in found.latencies if latency.path == path]), Text()]
     if not found.is_complete:
         parts += [Text("not complete: this is what was measured before it ended", style="bold"), Text()]
     return Group(
@@ -64,10 +64,10 @@ def _drains(title: str, drains: Sequence[Drain]) -> Table:
     return table
 
 
-def _medians(rounds: Sequence[Drain]) -> dict[str, float]:
-    names = dict.fromkeys(name for drain in rounds for name in drain.core_ms_by_process)
+def _medians(rounds: Sequence[Drain] | Sequence[Level]) -> dict[str, float]:
+    names = dict.fromkeys(name for one in rounds for name in one.core_ms_by_process)
     return {
-        name: statistics.median(drain.core_ms_by_process.get(name, 0.0) for drain in rounds) for name in names
+        name: statistics.median(one.core_ms_by_process.get(name, 0.0) for one in rounds) for name in names
     }
 
 
@@ -78,21 +78,34 @@ def _by_process(core_ms_by_process: Mapping[str, float]) -> Iterator[str]:
             yield f"{name.split('.', 1)[-1]} {core_ms:.2f}"
 
 
-def _latency(latency: Latency) -> Table:
-    title = f"{latency.path}, one image alone {latency.alone_seconds * 1e3:.1f} ms"
-    table = figures_table(
-        title, "arrivals/s", "images", "p50 ms", "p99 ms", "core-ms", "cores busy", "by process"
+def latency_line(latency: LatencyRound) -> str:
+    """One round in one line."""
+    half = latency.at(HALF_LOAD)
+    return (
+        f"{latency.path}: one image alone {latency.alone_seconds * 1e3:.1f} ms, at half load "
+        f"({half.rate_per_second:.1f}/s) p50 {half.p50_seconds * 1e3:.1f}, "
+        f"p99 {half.p99_seconds * 1e3:.1f} ms, {half.cores:.2f} cores busy"
     )
-    for level in latency.levels:
+
+
+def _latency(rounds: Sequence[LatencyRound]) -> Table:
+    """Of one path."""
+    table = figures_table(
+        rounds[0].path, "arrivals/s", "images", "p50 ms", "p99 ms", "core-ms", "cores busy", "by process"
+    )
+    alone = _shown((latency.alone_seconds * 1e3 for latency in rounds), 1)
+    table.add_row("one image alone", "-", f"{len(rounds)} x {2 * ALONE}", alone, "-", "-", "-", "")
+    for load in sorted(level.load for level in rounds[0].levels):
+        levels = [latency.at(load) for latency in rounds]
         table.add_row(
-            f"{level.load:.0%} of sustained",
-            f"{level.rate_per_second:.1f}",
-            f"{len(level.p99_seconds_by_round)} x {level.n}",
-            _shown((seconds * 1e3 for seconds in level.p50_seconds_by_round), 1),
-            _shown((seconds * 1e3 for seconds in level.p99_seconds_by_round), 1),
-            f"{level.core_ms_per_image:.2f}",
-            f"{level.cores:.2f}",
-            "\n".join(_by_process(level.core_ms_by_process)),
+            f"{load:.0%} load",
+            f"{statistics.median(level.rate_per_second for level in levels):.1f}",
+            f"{len(levels)} x {levels[0].n}",
+            _shown((level.p50_seconds * 1e3 for level in levels), 1),
+            _shown((level.p99_seconds * 1e3 for level in levels), 1),
+            f"{statistics.median(level.core_ms_per_image for level in levels):.2f}",
+            f"{statistics.median(level.cores for level in levels):.2f}",
+            "\n".join(_by_process(_medians(levels))),
         )
     return table
 

@@ -13,14 +13,14 @@ from bench.limit.worker import Layout
 from bench.throughput.conversions import ConversionSpeed
 from bench.throughput.drains import Drain
 from bench.throughput.gss import GssSpeed
-from bench.throughput.latency import Latency
+from bench.throughput.latency import LatencyRound
 from bench.throughput.overhead import Overhead
 from bench.throughput.targets import Target, targets
 from signals.whole_file import replace_file
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 _DRAIN_FIGURES = ("images_per_second", "ratio", "core_ms_per_image", "plumbing_core_ms")
-_LEVEL_FIGURES = ("p50_seconds", "p99_seconds", "core_ms_per_image", "cores")
+_LEVEL_FIGURES = ("core_ms_per_image", "cores")
 
 
 @dataclass
@@ -32,7 +32,7 @@ class Findings:
     is_complete: bool = False
     drains: list[Drain] = field(default_factory=list)
     near_free: list[Drain] = field(default_factory=list)
-    latencies: list[Latency] = field(default_factory=list)
+    latencies: list[LatencyRound] = field(default_factory=list)
     gss: GssSpeed | None = None
     conversions: list[ConversionSpeed] = field(default_factory=list)
     overhead: Overhead | None = None

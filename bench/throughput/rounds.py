@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,22 +10,23 @@ from bench.limit.loop import BareLoop
 from bench.limit.windows import WINDOW_SECONDS, Windows
 from bench.throughput.drains import NIGHTLY, ONLINE, STREAM, Drain, drained
 from bench.throughput.feed import Feed
-from bench.throughput.latency import Latency, measure_latency
+from bench.throughput.latency import ROUNDS, LatencyRound, measure_latency
 from bench.throughput.overhead import Overhead, measure_overhead
 from bench.throughput.processes import ProcessMeter
-from bench.throughput.stand import Progress, Stand, StartedArm
+from bench.throughput.stand import Stand, StartedArm
 
 WARM_UP_DAY = 0
+LATENCY_DAY = 1_000  # and later: days without a night
 
-Found = Callable[[Drain | Latency | Overhead], None]
+Found = Callable[[Drain | LatencyRound | Overhead], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
     """``images`` in each of ``rounds`` drains of each of ``paths``. ``warm_up`` images go through an arm
     before: the bare loop is warm when it is measured, so are the servers and the workers of a path that is
-    always on. ``latency_arrivals``: how many at half load in each round of the latencies, which come after
-    the drains; 0: none."""
+    always on. ``latency_arrivals``: how many at half load in each round of the latencies, each of which
+    comes right after one of the last drains; 0: none."""
 
     images: int
     warm_up: int
@@ -41,7 +41,6 @@ class _Arm:
 
     def __init__(self, stand: Stand, started: StartedArm, windows: Windows, plan: Plan, found: Found) -> None:
         self._started, self._windows, self._plan, self._found = started, windows, plan, found
-        self._rates: dict[str, list[float]] = {}
         self.feed = Feed(stand, started)
 
     def drain(self, path: str, day: int) -> None:
@@ -53,20 +52,13 @@ class _Arm:
                 self.feed.backlog(self._plan.images, day)
         # The window after was long enough for every process to flush its ledger.
         drain = drained(path, self._started, day, self._plan.images, meter, (bare[0], bare[1]))
-        self._rates.setdefault(path, []).append(drain.images_per_second)
         self._found(drain)
-
-    def latency(self, path: str, progress: Progress) -> None:
-        """At shares of what ``path`` sustained, if that is planned."""
-        if self._plan.latency_arrivals and path in self._rates:
-            sustained, arrivals = statistics.median(self._rates[path]), self._plan.latency_arrivals
-            day = self._plan.rounds + 1
-            self._found(measure_latency(self._started, self.feed, path, sustained, arrivals, day, progress))
+        if day > self._plan.rounds - ROUNDS.get(path, 0) and self._plan.latency_arrivals:
+            rate, arrivals = drain.images_per_second, self._plan.latency_arrivals
+            self._found(measure_latency(self._started, self.feed, path, rate, arrivals, LATENCY_DAY + day))
 
 
-def measure_rounds(
-    stand: Stand, model_dir: Path, loop: BareLoop, plan: Plan, found: Found, progress: Progress
-) -> None:
+def measure_rounds(stand: Stand, model_dir: Path, loop: BareLoop, plan: Plan, found: Found) -> None:
     """Measure what is planned, and hand each result to ``found`` as soon as it is there; last the harness's
     own cost, where the stream is among the paths. Raises an error of the tree."""
     windows = Windows(loop, seconds=plan.window_seconds)
@@ -82,12 +74,10 @@ def measure_rounds(
                     arm.feed.backlog(plan.images, day)  # a night's images come through the online path
                 if NIGHTLY in plan.paths:
                     arm.drain(NIGHTLY, day)
-            arm.latency(ONLINE, progress)
     if STREAM in plan.paths:
         with stand.started("kappa", model_dir) as started:
             arm = _Arm(stand, started, windows, plan, found)
             arm.feed.backlog(plan.warm_up, WARM_UP_DAY)
             for day in days:
                 arm.drain(STREAM, day)
-            arm.latency(STREAM, progress)
             found(measure_overhead(stand, started, arm.feed.offered))

@@ -19,7 +19,7 @@ from bench.throughput.conversions import ConversionSpeed, measure_conversions
 from bench.throughput.drains import ONLINE, STREAM, Drain
 from bench.throughput.findings import Findings
 from bench.throughput.gss import GssSpeed
-from bench.throughput.latency import Latency, Level
+from bench.throughput.latency import HALF_LOAD, LatencyRound, Level
 from bench.throughput.offer import offer_at, poisson_seconds
 from bench.throughput.overhead import Overhead
 from bench.throughput.processes import LOOK_SECONDS, ProcessMeter, process_name
@@ -27,6 +27,13 @@ from bench.throughput.targets import targets
 
 BARE = Window(100, 1.0, 100.0, 15.0, 1.0)
 DRAIN = Drain(STREAM, 200, 2.5, {"worker": 15.0, "kafka": 2.0}, 1 << 20, 1600, (BARE, BARE))
+
+
+def latency_round(path: str, *, alone_seconds: float, p50_seconds: float, p99_seconds: float) -> LatencyRound:
+    used = {"lambda_pipeline.online.worker": 20.0, "kafka": 5.0}
+    return LatencyRound(
+        path, alone_seconds, (Level(HALF_LOAD, 40.0, 100, p50_seconds, p99_seconds, used, 2.5),)
+    )
 
 
 def test_a_drain_is_compared_with_the_bare_loop_around_it() -> None:
@@ -37,15 +44,21 @@ def test_a_drain_is_compared_with_the_bare_loop_around_it() -> None:
 
 
 def test_a_target_is_met_missed_or_not_measured() -> None:
-    half_load = Level(0.5, 50.0, 100, (0.014, 0.011, 0.015), (0.050, 0.900, 0.030), {}, 6.0)
-    latency = Latency(STREAM, 40, 0.010, (half_load,))
-    found = targets([DRAIN, replace(DRAIN, seconds=2.0)], [], GssSpeed(12e3, 2e-4, 9e-4), [], [latency], 0.03)
+    latencies = [
+        latency_round(STREAM, alone_seconds=0.010, p50_seconds=0.014, p99_seconds=0.050),
+        latency_round(STREAM, alone_seconds=0.010, p50_seconds=0.011, p99_seconds=0.900),
+        latency_round(
+            STREAM, alone_seconds=0.020, p50_seconds=0.029, p99_seconds=0.060
+        ),  # slower, as all of it
+    ]
+    found = targets([DRAIN, replace(DRAIN, seconds=2.0)], [], GssSpeed(12e3, 2e-4, 9e-4), [], latencies, 0.03)
     by_name = {target.name: target for target in found}
     throughput = by_name["kappa_stream: throughput"]
     assert throughput.measured == pytest.approx(0.9) and throughput.met is False
     assert by_name["lambda_online: throughput"].met is None
     assert by_name["kappa_stream: plumbing, near-free model"].met is None
-    assert by_name["kappa_stream: p50 at half load"].met is True
+    p50 = by_name["kappa_stream: p50 at half load"]
+    assert p50.measured == pytest.approx(1.4) and p50.met is True
     p99 = by_name["kappa_stream: p99 at half load"]  # of the rounds' median: one hiccup does not decide
     assert p99.measured == pytest.approx(5.0) and p99.met is False
     assert by_name["GSS: multi-get of 5 KB values"].met is True
@@ -56,10 +69,10 @@ def test_what_was_measured_is_kept_and_shown_though_the_rest_is_missing(tmp_path
     found = Findings(Layout(2, 1, 2, 1), Layout(2, 1, 0, 1))
     assert found.is_empty
     found.drains += [DRAIN, replace(DRAIN, seconds=2.0), replace(DRAIN, seconds=4.0)]
-    level = Level(
-        0.5, 40.0, 100, (0.02, 0.01), (0.08, 0.04), {"lambda_pipeline.online.worker": 20.0, "kafka": 5.0}, 5.0
-    )
-    found.latencies.append(Latency(ONLINE, 40, 0.010, (level,)))
+    for p50_seconds in (0.02, 0.01):
+        found.latencies.append(
+            latency_round(ONLINE, alone_seconds=0.010, p50_seconds=p50_seconds, p99_seconds=4 * p50_seconds)
+        )
     found.save(tmp_path / "found.json")
     kept = orjson.loads((tmp_path / "found.json").read_bytes())
     assert kept["is_complete"] is False
@@ -68,7 +81,7 @@ def test_what_was_measured_is_kept_and_shown_though_the_rest_is_missing(tmp_path
         (STREAM, 1.0),
         (STREAM, 0.5),
     ]
-    assert kept["latencies"][0]["levels"][0]["p99_seconds"] == pytest.approx(0.06)
+    assert kept["latencies"][0]["levels"][0]["p99_seconds"] == pytest.approx(0.08)
     assert kept["latencies"][0]["levels"][0]["cores"] == pytest.approx(1.0)
     assert {target["met"] for target in kept["targets"]} == {False, None}
     console = Console(width=150, record=True, file=io.StringIO())
@@ -77,7 +90,8 @@ def test_what_was_measured_is_kept_and_shown_though_the_rest_is_missing(tmp_path
     assert "not complete" in shown
     assert re.search(r"40\.0 .* 25\.00 +1\.00 +online\.worker 20\.00", shown)
     assert re.search(rf"{STREAM} +80\.0 \(50\.0-100\.0\) +0\.800 \(0\.500-1\.000\) +17\.00 \(", shown)
-    assert re.search(r"50% of sustained +40\.0 +2 x 100 +15\.0 \(10\.0-20\.0\) +60\.0 \(", shown)
+    assert re.search(r"one image alone +- +2 x 20 +10\.0 \(10\.0-10\.0\)", shown)
+    assert re.search(r"50% load +40\.0 +2 x 100 +15\.0 \(10\.0-20\.0\) +60\.0 \(", shown)
 
 
 def test_the_harness_share_counts_rows_probe_and_generator() -> None:
