@@ -51,9 +51,10 @@ def scale(
 ) -> None:
     """Send very many small images through each arm with the near-free model; dump a large store.
 
-    Cost per image and memory of the last fifth are compared with those of the first; a night of three times
-    the keys with a smaller one. Takes about a quarter of an hour with the numbers it begins with, on two
-    cores. When interrupted, what was measured so far is shown and written.
+    Cost per image, in images of the bare loop right before and after, and memory of the last fifth are
+    compared with those of the first; a night of three times the keys with a smaller one. Takes about a
+    quarter of an hour with the numbers it begins with, on two cores. When interrupted, what was measured so
+    far is shown and written.
     """
     note = stderr_lines()
     config = HarnessConfig()

@@ -14,12 +14,16 @@ from pathlib import Path
 
 import psutil
 
+from bench.limit.loop import BareLoop
+from bench.limit.measure import usual_layout
+from bench.limit.windows import Windows
 from bench.scale.drain import check_stored, drain
 from bench.scale.fill import fill
 from bench.throughput.processes import SHARED_PROCESSES, ProcessMeter, process_name
 from bench.throughput.stand import Progress, Stand, StartedArm
 
 CHUNKS = 40
+WINDOW_SECONDS = 1.0  # of the bare loop, between two chunks
 DAYS = (0, 1)
 SETTLED_IMAGES = 15_000  # whose signals fill the write buffer of a store, 64 MiB
 FIRST_DAY_SHARE = 0.25  # so that the second night has three times the rows of the first
@@ -34,11 +38,17 @@ class Chunk:
     seconds: float
     core_ms_by_process: Mapping[str, float]  # per image
     resident_bytes_by_process: Mapping[str, int]  # without SHARED_PROCESSES
+    bare_core_ms: float  # per image, of the bare loop and its object store right before and after
 
     @property
     def core_ms_per_image(self) -> float:
         """Of all processes."""
         return sum(self.core_ms_by_process.values())
+
+    @property
+    def cost(self) -> float:
+        """In images of the bare loop, so that a machine that slows down is no growing cost."""
+        return self.core_ms_per_image / self.bare_core_ms
 
     @property
     def resident_bytes(self) -> int:
@@ -66,8 +76,8 @@ class AtScale:
 
     @property
     def cost_change(self) -> float | None:
-        """Core-ms per image in the last fifth of the chunks, as a share of the first fifth, less 1."""
-        return self._change(lambda chunk: chunk.core_ms_per_image, self.chunks[1:])  # the very first warms up
+        """Cost per image in the last fifth of the chunks, as a share of the first fifth, less 1."""
+        return self._change(lambda chunk: chunk.cost, self.chunks[1:])  # the very first warms up
 
     @property
     def memory_change(self) -> float | None:
@@ -106,14 +116,16 @@ def send(
     ``found`` as it goes. Raises an error of the tree."""
     size = images // CHUNKS
     first_day = round(CHUNKS * FIRST_DAY_SHARE)
-    with stand.started(arm, model_dir) as started:
+    with stand.started(arm, model_dir) as started, _bare_loop(stand, model_dir) as loop:
+        windows = Windows(loop, seconds=WINDOW_SECONDS)
         for number in range(CHUNKS):
-            day = DAYS[number >= first_day]
-            found.chunks.append(_chunk(stand, started, range(number * size, (number + 1) * size), day))
+            numbers, day = range(number * size, (number + 1) * size), DAYS[number >= first_day]
+            found.chunks.append(_chunk(stand, started, windows, numbers, day))
             last = found.chunks[-1]
             progress(
                 f"{found.name}: {(number + 1) * size} of {CHUNKS * size} images, "
-                f"{last.core_ms_per_image:.2f} core-ms per image, {last.resident_bytes / 2**20:.0f} MiB"
+                f"{last.core_ms_per_image:.2f} core-ms per image, {last.cost:.2f} times the bare loop's, "
+                f"{last.resident_bytes / 2**20:.0f} MiB"
             )
             if nights and number + 1 in (first_day, CHUNKS):
                 keys = size * (first_day if day == 0 else CHUNKS - first_day)
@@ -131,8 +143,13 @@ def dump(stand: Stand, found: AtScale, model_dir: Path, signals: int, progress: 
     shutil.rmtree(started.context.run_dir)
 
 
-def _chunk(stand: Stand, started: StartedArm, numbers: range, day: int) -> Chunk:
-    with ProcessMeter() as meter:
+def _bare_loop(stand: Stand, model_dir: Path) -> BareLoop:
+    layout = usual_layout(stand.config.inference, ahead=False)
+    return BareLoop(stand.material(model_dir), layout, stand.s3_processes)
+
+
+def _chunk(stand: Stand, started: StartedArm, windows: Windows, numbers: range, day: int) -> Chunk:
+    with windows.around() as bare, ProcessMeter() as meter:
         start_ns = time.time_ns()
         drain(stand, started, numbers, day)
         end_ns = time.time_ns()
@@ -143,16 +160,17 @@ def _chunk(stand: Stand, started: StartedArm, numbers: range, day: int) -> Chunk
         seconds=(end_ns - start_ns) / 1e9,
         core_ms_by_process={name: 1e3 * seconds / len(numbers) for name, seconds in used.items()},
         resident_bytes_by_process=_resident_bytes(),
+        bare_core_ms=statistics.fmean(w.core_ms_per_image + w.server_core_ms_per_image for w in bare),
     )
 
 
 def _resident_bytes() -> dict[str, int]:
-    """Of this program's processes but SHARED_PROCESSES."""
+    """Of this program's processes but SHARED_PROCESSES and the bare loop's."""
     found: dict[str, int] = defaultdict(int)
     for process in psutil.Process().children(recursive=True):
         with contextlib.suppress(psutil.Error):  # it ended meanwhile
             name = process_name(process.cmdline())
-            if name not in SHARED_PROCESSES:
+            if name and name not in SHARED_PROCESSES:
                 found[name] += process.memory_info().rss
     return dict(found)
 

@@ -20,7 +20,7 @@ from bench.throughput.stand import arrival_signature
 
 
 def chunk(core_ms: float, mib: int) -> Chunk:
-    return Chunk(1_000, 1.0, {"worker": core_ms - 0.5, "kafka": 0.5}, {"worker": mib << 20})
+    return Chunk(1_000, 1.0, {"worker": core_ms - 0.5, "kafka": 0.5}, {"worker": mib << 20}, bare_core_ms=1.5)
 
 
 def test_the_end_is_compared_with_the_beginning_after_warm_up() -> None:
@@ -34,6 +34,13 @@ def test_the_end_is_compared_with_the_beginning_after_warm_up() -> None:
     assert [target.met for target in targets([found])] == [True, False, True]
     plain = orjson.loads(orjson.dumps(as_plain([found])))
     assert len(plain["paths"][0]["chunks"]) == CHUNKS
+
+
+def test_a_machine_that_slows_down_is_no_growing_cost() -> None:
+    slower = replace(chunk(3.0, 400), bare_core_ms=2.25)
+    assert AtScale("kappa", [chunk(2.0, 400)] * 20 + [slower] * 20).cost_change == pytest.approx(0.0)
+    dearer = chunk(3.0, 400)
+    assert AtScale("kappa", [chunk(2.0, 400)] * 20 + [dearer] * 20).cost_change == pytest.approx(0.5)
 
 
 def test_memory_that_is_still_settling_is_not_compared() -> None:
