@@ -5,6 +5,7 @@
 -- distinct keys of the day. Two nightly waits are left out: in the queue all jobs wait for those before them, so
 -- that the sum grows with the square of the images; and the wait for the rest of a job grows with the size of a job,
 -- which follows the day's until a job is full. What both cost is the wall time of the step that works them off.
+-- Encoding and writing a nightly job is the same span in the rows of all its images, of which each gets its part.
 WITH day_keys AS (
     SELECT arm, replicate, day, count(*) AS keys FROM keys GROUP BY ALL
 ),
@@ -19,8 +20,12 @@ FROM events JOIN day_keys USING (arm, replicate, day)
 WHERE stage = 'step' AND outcome = 'ok'
 GROUP BY ALL
 UNION ALL
-SELECT arm, replicate, day, 'stage', path, stage, count(*), sum(end_ns - start_ns) / 1e9, 0.0
-FROM image_stages
+SELECT arm, replicate, day, 'stage', path, stage, count(*), sum((end_ns - start_ns) / sharing) / 1e9, 0.0
+FROM (
+    SELECT *, CASE WHEN path = 'nightly' AND stage IN ('encode', 'write')
+        THEN count(*) OVER (PARTITION BY arm, replicate, day, path, stage, start_ns, end_ns) ELSE 1 END AS sharing
+    FROM image_stages
+)
 WHERE outcome = 'ok' AND day >= 0 AND NOT (path = 'nightly' AND stage IN ('queue', 'job_wait'))
 GROUP BY ALL
 UNION ALL

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +12,8 @@ from bench.calibration.days import Day, Quantity, fit_all, observe
 from bench.calibration.fit import CONFIDENCE, fit_constant, fit_line
 from bench.calibration.held_out import check_held_out, project_full_day
 from signals.errors import ConfigurationError
-from tests.unit.synthetic_run import complete_run
+from signals.ledger import Stage
+from tests.unit.synthetic_run import GALAXY, complete_run, signature
 
 STEP = Quantity("lambda", "step", "nightly", "step7_hive")
 SIZES = (15.0, 15.0, 30.0, 30.0, 60.0, 60.0)
@@ -117,6 +119,19 @@ def test_the_projection_states_its_formula() -> None:
     assert projection.images == 864_000
     assert projection.seconds.value == pytest.approx(5 + 0.02 * 864_000)
     assert projection.formula == "5 s + 0.02 s x 864,000 images"
+
+
+def test_what_is_done_for_a_whole_nightly_job_counts_once(tmp_path: Path) -> None:
+    run = complete_run(tmp_path)
+    for image in range(8):
+        start = 20.0 if image < 5 else 21.0  # jobs of five and of three images
+        worker: dict[str, Any] = {"arm": "lambda", "path": "nightly", "pool": "nightly", "process": "worker"}
+        of_image = {**worker, "image_signature": signature(image), "galaxy": GALAXY, "day": 0}
+        run.row(Stage.ENCODE, start, start + 0.2, **of_image)
+        run.row(Stage.WRITE, start + 0.2, start + 0.5, **of_image)
+    days = {str(d.quantity): d for d in observe(run.write())}
+    assert (days["nightly encode"].images, days["nightly encode"].seconds) == (8, pytest.approx(0.4))
+    assert (days["nightly write"].images, days["nightly write"].seconds) == (8, pytest.approx(0.6))
 
 
 def test_a_run_folder_gives_its_days(tmp_path: Path) -> None:
