@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from functools import cache
 
 QUERY_SECONDS = 20.0
 
@@ -42,6 +43,7 @@ def number_by_bus() -> None:
     os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
 
 
+@cache  # devices do not change, and each answer takes a process
 def _query(what: str, *more: str) -> str:
     command = ["nvidia-smi", f"--query-gpu={what}", "--format=csv,noheader", *more]
     try:

@@ -18,7 +18,6 @@ from bench.commands.throughput_tables import targets_table
 from bench.config import HarnessConfig
 from bench.figures_table import figures_table
 from bench.images import load_dataset
-from bench.limit.loop import BareLoop
 from bench.limit.measure import usual_layout
 from bench.limit.windows import Windows
 from bench.peers.comparison import NIGHTLY, STREAM, peer_targets
@@ -97,7 +96,7 @@ def peers(
     try:
         with (
             stand(config, dataset, note) as servers,
-            BareLoop(servers.material(model_dir), layout, servers.s3_processes) as loop,
+            servers.bare_loop(model_dir, layout) as loop,
         ):
             reference = Reference(servers, model_dir, count)
             runner = PeerRunner(servers, model_dir, where, reference)

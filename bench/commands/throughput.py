@@ -14,7 +14,6 @@ from bench.commands.results_console import results_console, stderr_lines
 from bench.commands.throughput_tables import drain_line, latency_line, tables
 from bench.config import HarnessConfig
 from bench.images import load_dataset
-from bench.limit.loop import BareLoop
 from bench.limit.measure import find_layout, usual_layout
 from bench.limit.worker import Layout, Work
 from bench.setup import DEFAULT_DATASET, prepare
@@ -160,7 +159,7 @@ def _measure_paths(
             found.overhead = item
         keep()
 
-    with BareLoop(servers.material(model_dir), layout, servers.s3_processes) as loop:
+    with servers.bare_loop(model_dir, layout) as loop:
         measure_rounds(servers, model_dir, loop, plan, measured)
 
 

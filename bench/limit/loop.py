@@ -28,6 +28,11 @@ class Window:
     core_ms_per_image: float
     server_core_ms_per_image: float
 
+    @property
+    def total_core_ms_per_image(self) -> float:
+        """Of the loop and the servers."""
+        return self.core_ms_per_image + self.server_core_ms_per_image
+
 
 class BareLoop:
     """Warm processes of one layout. A context manager. ``watched``: process ids whose CPU time is booked too.

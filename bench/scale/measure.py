@@ -14,7 +14,6 @@ from pathlib import Path
 
 import psutil
 
-from bench.limit.loop import BareLoop
 from bench.limit.measure import usual_layout
 from bench.limit.windows import Windows
 from bench.scale.drain import check_stored, drain
@@ -116,7 +115,8 @@ def send(
     ``found`` as it goes. Raises an error of the tree."""
     size = images // CHUNKS
     first_day = round(CHUNKS * FIRST_DAY_SHARE)
-    with stand.started(arm, model_dir) as started, _bare_loop(stand, model_dir) as loop:
+    layout = usual_layout(stand.config.inference, ahead=False)
+    with stand.started(arm, model_dir) as started, stand.bare_loop(model_dir, layout) as loop:
         windows = Windows(loop, seconds=WINDOW_SECONDS)
         for number in range(CHUNKS):
             numbers, day = range(number * size, (number + 1) * size), DAYS[number >= first_day]
@@ -143,11 +143,6 @@ def dump(stand: Stand, found: AtScale, model_dir: Path, signals: int, progress: 
     shutil.rmtree(started.context.run_dir)
 
 
-def _bare_loop(stand: Stand, model_dir: Path) -> BareLoop:
-    layout = usual_layout(stand.config.inference, ahead=False)
-    return BareLoop(stand.material(model_dir), layout, stand.s3_processes)
-
-
 def _chunk(stand: Stand, started: StartedArm, windows: Windows, numbers: range, day: int) -> Chunk:
     with windows.around() as bare, ProcessMeter() as meter:
         start_ns = time.time_ns()
@@ -160,7 +155,7 @@ def _chunk(stand: Stand, started: StartedArm, windows: Windows, numbers: range, 
         seconds=(end_ns - start_ns) / 1e9,
         core_ms_by_process={name: 1e3 * seconds / len(numbers) for name, seconds in used.items()},
         resident_bytes_by_process=_resident_bytes(),
-        bare_core_ms=statistics.fmean(w.core_ms_per_image + w.server_core_ms_per_image for w in bare),
+        bare_core_ms=statistics.fmean(w.total_core_ms_per_image for w in bare),
     )
 
 

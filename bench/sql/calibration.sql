@@ -25,8 +25,8 @@ FROM (
     SELECT *, CASE WHEN path = 'nightly' AND stage IN ('encode', 'write')
         THEN count(*) OVER (PARTITION BY arm, replicate, day, path, stage, start_ns, end_ns) ELSE 1 END AS sharing
     FROM image_stages
+    WHERE outcome = 'ok' AND day >= 0 AND NOT (path = 'nightly' AND stage IN ('queue', 'job_wait'))
 )
-WHERE outcome = 'ok' AND day >= 0 AND NOT (path = 'nightly' AND stage IN ('queue', 'job_wait'))
 GROUP BY ALL
 UNION ALL
 SELECT arm, replicate, day, 'consumer', 'consumer', 'online', count(*), quantile_cont(online, 0.5), 0.0

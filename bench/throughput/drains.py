@@ -58,8 +58,7 @@ class Drain:
     @property
     def plumbing_core_ms(self) -> float:
         """Core-milliseconds per image above those of the bare loop and its object store."""
-        bare = [w.core_ms_per_image + w.server_core_ms_per_image for w in self.bare]
-        return self.core_ms_per_image - statistics.fmean(bare)
+        return self.core_ms_per_image - statistics.fmean(w.total_core_ms_per_image for w in self.bare)
 
 
 def drained(

@@ -17,8 +17,8 @@ from bench.throughput.processes import ProcessMeter
 from bench.throughput.stand import StartedArm
 
 HALF_LOAD = 0.5
-# Share of the sustained rate -> part of the arrivals. Only the half load is held to a target; as many at each
-# load would take twice as long.
+# Share of the sustained rate -> part of the arrivals, in the order in which they are offered. Only the half
+# load is held to a target; as many at each load would take twice as long.
 LOADS: Mapping[float, float] = {HALF_LOAD: 1.0, 0.3: 0.25, 0.8: 0.5}
 ARRIVALS = 1_000  # at half load, in each round: ten of them above the p99
 ROUNDS = {ONLINE: 1, STREAM: 5}  # the stream is held to a target, which one hiccup must not decide
@@ -80,26 +80,23 @@ def measure_latency(
     Each ``day`` has a pattern of its own. Raises an error of the tree."""
     random = np.random.default_rng((SEED, day))
     singles = _alone(feed, day)
-    offered: dict[float, range] = {}
-    used: dict[float, Mapping[str, float]] = {}  # CPU seconds
-    took_seconds: dict[float, float] = {}
+    offered: list[tuple[float, range, Mapping[str, float], float]] = []  # load, arrivals, CPU s, s
     for load, part in LOADS.items():
         due_seconds = poisson_seconds(random, max(1, round(part * arrivals)), load * sustained_per_second)
         start_ns = time.time_ns()
         with ProcessMeter() as meter:
-            offered[load] = feed.at(due_seconds, day)
+            numbers = feed.at(due_seconds, day)
         end_ns = time.time_ns()
-        used[load] = meter.cpu_seconds(start_ns, end_ns)
-        took_seconds[load] = (end_ns - start_ns) / 1e9
+        offered.append((load, numbers, meter.cpu_seconds(start_ns, end_ns), (end_ns - start_ns) / 1e9))
         if load == HALF_LOAD:
             singles += _alone(feed, day)
     waited = by_arrival(started, _LATENCIES, range(singles[0], feed.offered))
     levels = []
-    for load, numbers in offered.items():
+    for load, numbers, used, took_seconds in offered:
         p50, p99 = np.quantile([waited[number] for number in numbers], [0.5, 0.99])
-        core_ms = {name: 1e3 * seconds / len(numbers) for name, seconds in used[load].items()}
+        core_ms = {name: 1e3 * seconds / len(numbers) for name, seconds in used.items()}
         rate = load * sustained_per_second
-        levels.append(Level(load, rate, len(numbers), float(p50), float(p99), core_ms, took_seconds[load]))
+        levels.append(Level(load, rate, len(numbers), float(p50), float(p99), core_ms, took_seconds))
     return LatencyRound(path, statistics.median(waited[number] for number in singles), tuple(levels))
 
 

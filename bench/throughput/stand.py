@@ -16,8 +16,9 @@ import psutil
 from bench.arms import load_arm
 from bench.config import HarnessConfig
 from bench.images import Dataset
+from bench.limit.loop import BareLoop
 from bench.limit.staged import material, stage
-from bench.limit.worker import Material
+from bench.limit.worker import Layout, Material
 from bench.run_context import run_context, with_gss
 from bench.services.stack import Endpoints, ServiceStack
 from bench.throughput.processes import process_name
@@ -65,6 +66,10 @@ class Stand:
     def material(self, model_dir: Path) -> Material:
         """What a bare loop over the same objects works on."""
         return material(self.config, self.dataset, model_dir, self.endpoints.s3, self.keys)
+
+    def bare_loop(self, model_dir: Path, layout: Layout) -> BareLoop:
+        """One over the same objects, which books the object store, too. Raises ServiceError."""
+        return BareLoop(self.material(model_dir), layout, self.s3_processes)
 
     def event(self, number: int, scheduled_ns: int, day: int = 0) -> MediaEvent:
         """Arrival ``number``: a key of its own, with one of the staged objects in turn."""

@@ -2,11 +2,12 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from signals.cuda_devices import device_name, ordinal_of_worker, visible_devices
+from signals.cuda_devices import _query, device_name, ordinal_of_worker, visible_devices
 from signals.inference import device_index
 
 NVIDIA_SMI = """\
@@ -16,6 +17,13 @@ case "$1" in
     --query-gpu=name) printf 'NVIDIA %s\\n' "$4" ;;
 esac
 """
+
+
+@pytest.fixture(autouse=True)
+def asked_anew() -> Iterator[None]:
+    _query.cache_clear()
+    yield
+    _query.cache_clear()
 
 
 @pytest.fixture
