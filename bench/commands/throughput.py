@@ -95,8 +95,9 @@ def throughput(
     """Drain backlogs through each path, in rounds, with windows of the bare loop in between.
 
     The bare loop fetches from the same object store, so the ratio is that of the architecture to none at
-    all on this machine. Medians of the rounds are shown. Leave the machine alone meanwhile. Cut off, it
-    prints what it has measured so far.
+    all on this machine. Medians of the rounds are shown. Leave the machine alone meanwhile. Where it is
+    allowed (as root), cores are kept from sleeping, so that a wake-up is no part of a latency. Cut off,
+    it prints what it has measured so far.
     """
     note = stderr_lines()
     plan = Plan(count, warm_up, rounds, paths, arrivals if latency else 0)
@@ -112,6 +113,7 @@ def throughput(
 
     try:
         with stand(config, dataset, note) as servers:
+            found.cores_awake = servers.cores_awake
             if model != "near-free":
                 if search:
                     found.layout, _ = find_layout(servers.material(configured), Work.S3, note)

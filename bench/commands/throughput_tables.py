@@ -19,7 +19,8 @@ from bench.throughput.targets import Target
 SHOWN_CORE_MS = 0.05  # what a process needs at least to be named
 NOTES = (
     "Medians of the rounds (smallest-largest); memory: the largest. Each round is held against the bare loop "
-    "right before and after it. Its layout: {layout}; with the near-free model: {near_free}."
+    "right before and after it. Its layout: {layout}; with the near-free model: {near_free}. "
+    "Cores without work: {cores}."
 )
 
 
@@ -36,7 +37,14 @@ def tables(found: Findings) -> RenderableType:
     return Group(
         *parts,
         targets_table(found.targets()),
-        Text(NOTES.format(layout=found.layout, near_free=found.near_free_layout), style="dim"),
+        Text(
+            NOTES.format(
+                layout=found.layout,
+                near_free=found.near_free_layout,
+                cores="kept awake" if found.cores_awake else "asleep, and waking them is part of latencies",
+            ),
+            style="dim",
+        ),
     )
 
 

@@ -18,18 +18,20 @@ from bench.throughput.overhead import Overhead
 from bench.throughput.targets import Target, targets
 from signals.whole_file import replace_file
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 _DRAIN_FIGURES = ("images_per_second", "ratio", "core_ms_per_image", "plumbing_core_ms")
 _LEVEL_FIGURES = ("core_ms_per_image", "cores")
 
 
 @dataclass
 class Findings:
-    """``layout``: the bare loop's. ``is_complete``: all that was asked for was measured."""
+    """``layout``: the bare loop's. ``is_complete``: all that was asked for was measured.
+    ``cores_awake``: no core slept meanwhile."""
 
     layout: Layout
     near_free_layout: Layout
     is_complete: bool = False
+    cores_awake: bool = False
     drains: list[Drain] = field(default_factory=list)
     near_free: list[Drain] = field(default_factory=list)
     latencies: list[LatencyRound] = field(default_factory=list)

@@ -14,6 +14,7 @@ from pathlib import Path
 import psutil
 
 from bench.arms import load_arm
+from bench.awake_cores import awake_cores
 from bench.config import HarnessConfig
 from bench.images import Dataset
 from bench.limit.loop import BareLoop
@@ -46,7 +47,10 @@ class StartedArm:
 
 @dataclass(frozen=True, slots=True)
 class Stand:
-    """Servers that are up, with the images of ``dataset`` in the object store at ``keys``."""
+    """Servers that are up, with the images of ``dataset`` in the object store at ``keys``.
+
+    ``cores_awake``: no core sleeps while it has nothing to do.
+    """
 
     config: HarnessConfig
     dataset: Dataset
@@ -55,6 +59,7 @@ class Stand:
     keys: tuple[str, ...]
     pipeline: str
     galaxy: str
+    cores_awake: bool
     _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
     @property
@@ -114,8 +119,8 @@ class Stand:
 
 @contextlib.contextmanager
 def stand(config: HarnessConfig, dataset: Dataset, progress: Progress) -> Iterator[Stand]:
-    """Start the servers and stage the images. Everything is removed at the end, but for the folder of a
-    failure, which is named. Raises ServiceError or MissingRequirement."""
+    """Start the servers, stage the images, keep the cores awake where that is allowed. Everything is removed
+    at the end, but for the folder of a failure, which is named. Raises ServiceError or MissingRequirement."""
     folder = Path(tempfile.mkdtemp(prefix="lkbench-throughput-"))
     namespace = f"lk_{secrets.token_hex(3)}"
     with contextlib.ExitStack() as cleanup:
@@ -124,13 +129,16 @@ def stand(config: HarnessConfig, dataset: Dataset, progress: Progress) -> Iterat
             with (
                 ProcessGroup(folder / "logs") as group,
                 ServiceStack(folder, config, group, namespace=namespace) as stack,
+                awake_cores() as refused,
             ):
+                if refused:
+                    progress(f"cores sleep when they have nothing to do, so latencies are higher ({refused})")
                 endpoints = stack.start(progress)
                 progress(f"staging {len(dataset.images)} images")
                 keys = tuple(stage(endpoints.s3, namespace, dataset.images))
                 pipeline = material(config, dataset, Path()).pipeline
                 galaxy = Catalog.load(config.catalog).pipeline(pipeline).galaxy
-                yield Stand(config, dataset, folder, endpoints, keys, pipeline, galaxy)
+                yield Stand(config, dataset, folder, endpoints, keys, pipeline, galaxy, not refused)
         except Exception:
             cleanup.pop_all()
             progress(f"logs are in {folder}")

@@ -87,6 +87,7 @@ def test_what_was_measured_is_kept_and_shown_though_the_rest_is_missing(tmp_path
     console.print(tables(found))
     shown = console.export_text()
     assert "not complete" in shown
+    assert kept["cores_awake"] is False and "Cores without work: asleep" in shown
     assert re.search(r"40\.0 .* 25\.00 +1\.00 +online\.worker 20\.00", shown)
     assert re.search(rf"{STREAM} +80\.0 \(50\.0-100\.0\) +0\.800 \(0\.500-1\.000\) +17\.00 \(", shown)
     assert re.search(r"one image alone +- +2 x 20 +10\.0 \(10\.0-10\.0\)", shown)
