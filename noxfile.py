@@ -28,8 +28,10 @@ UV_REQUIREMENT = "uv>=0.8,<1"
 
 # pytest-benchmark, which no unit test needs, warns when it finds itself beside pytest-xdist.
 ON_ALL_CORES = ("-n", "logical", "-p", "no:benchmark")
-# Much of an integration test is waiting. Two of its files at a time, each with servers of its own.
+# Much of a test with servers is waiting. Two files at a time, each with servers of its own; not where a run
+# must be as valid as on a machine of its own.
 TWO_FILES = ("-n", "2", "--dist", "loadfile", "-p", "no:benchmark")
+FAULTS = "tests/end_to_end/faults"
 
 nox.needs_version = ">=2024.4.15"
 nox.options.sessions = ["bench"]
@@ -59,7 +61,8 @@ def tests(session: nox.Session) -> None:
     pytest(session, "tests/browser")
     run(session, "lkbench", "setup")
     pytest(session, "tests/integration", *TWO_FILES)
-    pytest(session, "tests/end_to_end")
+    pytest(session, FAULTS, *TWO_FILES)
+    pytest(session, "tests/end_to_end", f"--ignore={FAULTS}")
 
 
 @nox.session

@@ -38,9 +38,17 @@ class CommandLineRun:
         """Living processes of this run whose command line holds every one of ``words``."""
         return processes_mentioning(str(self.run_dir), *words)
 
+    def online_available(self, arm: str) -> int:
+        """Signals that the online consumer of ``arm`` has seen so far."""
+        path = self.run_dir / "arms" / f"{arm}-1" / "online_client.json"
+        return int(orjson.loads(path.read_bytes())["available"]) if path.exists() else 0
+
     def wait(self, timeout_seconds: float) -> tuple[str, str]:
         """Wait for the end; returns stdout and stderr."""
         return self.popen.communicate(timeout=timeout_seconds)
+
+
+StartRun = Callable[..., CommandLineRun]
 
 
 def processes_mentioning(*texts: str) -> list[psutil.Process]:
@@ -70,7 +78,7 @@ def wait_until(
 
 
 @pytest.fixture
-def start_run(tmp_path: Path) -> Iterator[Callable[..., CommandLineRun]]:
+def start_run(tmp_path: Path) -> Iterator[StartRun]:
     """Starts ``lkbench run`` with the given options; whatever still runs at the end is killed."""
     started: list[CommandLineRun] = []
 

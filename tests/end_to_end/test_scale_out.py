@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
 from pathlib import Path
 
 import duckdb
@@ -11,7 +10,7 @@ import orjson
 import psutil
 import pytest
 
-from tests.end_to_end.conftest import CommandLineRun, lkbench, wait_until
+from tests.end_to_end.conftest import CommandLineRun, StartRun, lkbench, wait_until
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(600)]
 LAYOUT = """
@@ -44,9 +43,7 @@ def listening_addresses(processes: list[psutil.Process]) -> set[str]:
     return {ip.removeprefix("::ffff:") for ip in found}
 
 
-def test_both_arms_run_on_several_of_everything(
-    start_run: Callable[..., CommandLineRun], tmp_path: Path
-) -> None:
+def test_both_arms_run_on_several_of_everything(start_run: StartRun, tmp_path: Path) -> None:
     config = tmp_path / "scale-out.toml"
     config.write_text(LAYOUT)
     run = start_run("--config", str(config), "--day", "10s", "--rate", "10", "--seed", "5")
