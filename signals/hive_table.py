@@ -10,13 +10,15 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as ds
 
 from signals.errors import ConfigurationError, PipelineError
+
+if TYPE_CHECKING:
+    from pyarrow.dataset import FileSystemDataset
 
 TABLE = "signals"
 
@@ -145,14 +147,14 @@ def _ranges_of_signatures(rows: int) -> Iterator[pc.Expression | None]:
     if not bounds:
         yield None
         return
-    signature = ds.field("image_signature")
+    signature = pc.field("image_signature")
     yield signature < bounds[0]
     for low, high in pairwise(bounds):
         yield (signature >= low) & (signature < high)
     yield signature >= bounds[-1]
 
 
-def _distinct_keys(dataset: ds.FileSystemDataset, part: pc.Expression | None) -> int:
+def _distinct_keys(dataset: FileSystemDataset, part: pc.Expression | None) -> int:
     keys = dataset.to_table(columns=list(KEY_COLUMNS), filter=part, batch_size=_BATCH_ROWS)
     return int(keys.group_by(list(KEY_COLUMNS)).aggregate([]).num_rows)
 
@@ -172,10 +174,13 @@ def read_partition(location: str, columns: Sequence[str] | None = None) -> pa.Ta
     return dataset.to_table(columns=schema.names).cast(schema)
 
 
-def _dataset(path: Path) -> ds.FileSystemDataset:
+def _dataset(path: Path) -> FileSystemDataset:
+    # It imports pandas, which takes a second: not for those who only need names and types from this module.
+    from pyarrow.dataset import dataset
+
     # Without partitioning: galaxy and day come from the metastore, not from the folder's name. Files that
     # start with _ or . are left out, as Spark and Hive do.
-    return ds.dataset(str(path), format="parquet", partitioning=None)
+    return dataset(str(path), format="parquet", partitioning=None)
 
 
 def _same_types(schema: pa.Schema) -> bool:
