@@ -24,12 +24,12 @@ _NO_DELAY_MICROSECONDS = struct.pack("=i", 0)
 def awake_cores(request: Path = REQUEST) -> Iterator[str]:
     """Ask for it. Yields why it was refused, "" where it was granted. Most systems grant it to root alone;
     what is measured without it is slower at low load and less even, and no error."""
+    refused = ""
     with contextlib.ExitStack() as until_the_end:
         try:
             held = os.open(request, os.O_WRONLY)  # children do not inherit it, so none can hold it longer
             until_the_end.callback(os.close, held)
             os.write(held, _NO_DELAY_MICROSECONDS)
         except OSError as error:
-            yield f"{request}: {error.strerror}"
-        else:
-            yield ""
+            refused = f"{request}: {error.strerror}"
+        yield refused

@@ -13,6 +13,8 @@ import orjson
 import psutil
 import pytest
 
+from bench.consumers.progress import OnlineProgress, online_progress_file
+
 LKBENCH = [sys.executable, "-c", "from bench.cli import main; main()"]
 
 
@@ -39,9 +41,8 @@ class CommandLineRun:
         return processes_mentioning(str(self.run_dir), *words)
 
     def online_available(self, arm: str) -> int:
-        """Signals that the online consumer of ``arm`` has seen so far."""
-        path = self.run_dir / "arms" / f"{arm}-1" / "online_client.json"
-        return int(orjson.loads(path.read_bytes())["available"]) if path.exists() else 0
+        """Arrivals that the online consumer of ``arm`` has found available so far."""
+        return OnlineProgress.read(online_progress_file(self.run_dir / "arms" / f"{arm}-1")).available
 
     def wait(self, timeout_seconds: float) -> tuple[str, str]:
         """Wait for the end; returns stdout and stderr."""

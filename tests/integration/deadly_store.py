@@ -39,18 +39,14 @@ class DeadlyStore:
         with contextlib.suppress(OSError), source, sink:
             while data := source.recv(65536):
                 if any(key.encode() in data for key in self.deadly):
-                    self._kill((source.getpeername()[1], source.getsockname()[1]))
+                    self._kill((source.getpeername(), source.getsockname()))
                 sink.sendall(data)
 
-    def _kill(self, ports: tuple[int, int]) -> None:
-        """Whoever has the connection of ``ports``: its own, and this store's. Its own alone does not tell, as
+    def _kill(self, ends: tuple[object, object]) -> None:
+        """Whoever has the connection of ``ends``: its own, and this store's. Its own alone does not tell, as
         another process may have the same one on its way to another server."""
         for connection in psutil.net_connections("tcp4"):
-            if (
-                connection.raddr
-                and (connection.laddr.port, connection.raddr.port) == ports
-                and connection.pid
-            ):
+            if (connection.laddr, connection.raddr) == ends and connection.pid:
                 self.victims.append(connection.pid)
                 os.kill(connection.pid, signal.SIGKILL)
 

@@ -28,6 +28,13 @@ if os.geteuid() != 0:
     UNSHARE += ["--map-current-user", "--keep-caps"]
 
 
+def is_at_work(process: psutil.Process) -> bool:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        # What ended with its parent is a zombie for a while.
+        return bool(process.status() != psutil.STATUS_ZOMBIE)
+    return False
+
+
 def test_no_process_outlives_a_killed_driver(start_run: StartRun) -> None:
     run = start_run("--day", "30s")
     wait_until(lambda: run.online_available("lambda") > 20, 180, run.popen)
@@ -36,16 +43,8 @@ def test_no_process_outlives_a_killed_driver(start_run: StartRun) -> None:
     assert own
     os.kill(run.popen.pid, signal.SIGKILL)
     run.popen.communicate()
-    wait_until(lambda: not any(p.is_running() and p.status() != "zombie" for p in own if p.is_running()), 10)
+    wait_until(lambda: not any(is_at_work(process) for process in own), 10)
     wait_until(lambda: not run.processes(), 10)
-
-
-def is_at_work(process: psutil.Process) -> bool:
-    with contextlib.suppress(psutil.NoSuchProcess):
-        return bool(
-            process.status() != psutil.STATUS_ZOMBIE
-        )  # which what ended with its parent is for a while
-    return False
 
 
 def test_ctrl_c_stops_everything_and_marks_the_run_as_aborted(start_run: StartRun) -> None:
