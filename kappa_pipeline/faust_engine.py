@@ -33,6 +33,7 @@ from kappa_pipeline.faust_consumer import DirectConsumer
 from kappa_pipeline.faust_security import credentials
 from kappa_pipeline.kafka import Message, Publisher, group_id
 from kappa_pipeline.media_message import parse_media_event
+from kappa_pipeline.next_message import NextMessage
 from kappa_pipeline.nrtg import ComputeSignals, StreamPlan
 from kappa_pipeline.ordered_acks import Released
 from kappa_pipeline.partition_book import Assignment, PartitionBook
@@ -105,7 +106,8 @@ class FaustEngine:
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
         self._app = self._new_app()
-        self._book: PartitionBook[_Taken] = PartitionBook(self._app, self._context.media_topic)
+        next_message = NextMessage(self._context)
+        self._book: PartitionBook[_Taken] = PartitionBook(self._app, self._context.media_topic, next_message)
         self._announcer, self._announcer_thread = Publisher(self._context), ThreadPoolExecutor(1, "announce")
         self._works: WorkInHand[tuple[Assignment[_Taken], _Taken]] = WorkInHand(
             self._lanes,

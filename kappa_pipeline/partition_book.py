@@ -3,7 +3,7 @@
 Faust fetches some messages and throws them away: around a rebalance it drops what it has in hand and seeks
 back to the committed offset, which does nothing where none was ever committed. So this book knows which
 offset comes next in each partition, lets nothing else pass, and makes the consumer go back where a message
-is missing, be it seen by a gap or by silence.
+is missing, be it seen by a gap or by silence. Not every offset holds a message, so it asks the broker first.
 
 What was taken is committed along with what is done (see :mod:`kappa_pipeline.deliveries`), so that the next
 owner knows what may have killed this one.
@@ -21,7 +21,9 @@ from faust.types import TP
 
 from kappa_pipeline.deliveries import Deliveries
 from kappa_pipeline.group_offsets import GroupOffsets
+from kappa_pipeline.next_message import NextMessage
 from kappa_pipeline.ordered_acks import OrderedAcks
+from signals.errors import ServiceError
 
 ANSWER_SECONDS = 5.0
 
@@ -46,15 +48,18 @@ class Assignment(Generic[T]):
 
     def to_commit(self) -> tuple[int, str]:
         """The finished prefix, and what was taken beyond it."""
-        done = self.start if self.acks.next_offset is None else self.acks.next_offset
+        if self.unacked == 0:
+            done = self.expected  # past offsets without a message, too
+        else:
+            done = self.start if self.acks.next_offset is None else self.acks.next_offset
         return done, self.deliveries.metadata(done, self.expected)
 
 
 class PartitionBook(Generic[T]):
     """The partitions of ``topic`` that this worker has. Lives on the application's loop."""
 
-    def __init__(self, app: Any, topic: str) -> None:
-        self._app, self._topic = app, topic
+    def __init__(self, app: Any, topic: str, next_message: NextMessage) -> None:
+        self._app, self._topic, self._next_message = app, topic, next_message
         self._offsets = GroupOffsets(app, topic)
         self._committing = asyncio.Lock()
         self._generation: int | None = None
@@ -123,8 +128,9 @@ class PartitionBook(Generic[T]):
         if assignment is None or message.offset < assignment.expected:
             return None  # taken before: the consumer went back
         if message.offset > assignment.expected:
-            await self._go_back(assignment)
-            return None
+            await self._expect_next(assignment, message.offset)
+            if not self.holds(assignment) or message.offset != assignment.expected:
+                return None
         assignment.expected += 1
         assignment.unacked += 1
         return assignment
@@ -144,7 +150,7 @@ class PartitionBook(Generic[T]):
                 assignment.silent_at = -1
             elif assignment.silent_at == assignment.expected:
                 assignment.silent_at = -1
-                await self._go_back(assignment)
+                await self._expect_next(assignment, position)
             else:
                 assignment.silent_at = assignment.expected
 
@@ -181,14 +187,19 @@ class PartitionBook(Generic[T]):
                 assignment.committed = state
                 assignment.recorded = taken_until
 
-    async def _go_back(self, assignment: Assignment[T]) -> None:
-        tp = TP(self._topic, assignment.partition)
-        log.warning("partition %d: going back to offset %d", assignment.partition, assignment.expected)
+    async def _expect_next(self, assignment: Assignment[T], reached: int) -> None:
+        """Expect the next message that there is, and go back to it if it lies before ``reached``."""
+        asked = assignment.partition, assignment.expected
         try:
-            async with asyncio.timeout(ANSWER_SECONDS):
-                # Retention may have removed the message meanwhile; then it is lost, and waiting is no use.
-                earliest = await self._app.consumer.earliest_offsets(tp)
-                assignment.expected = max(assignment.expected, earliest[tp])
-                await self._app.consumer.seek(tp, assignment.expected)
-        except (KafkaError, TimeoutError) as error:
+            found = await asyncio.to_thread(self._next_message.offset, *asked)
+            if not self.holds(assignment):
+                return
+            assignment.expected = max(assignment.expected, found)
+            if assignment.expected < reached:
+                log.warning(
+                    "partition %d: going back to offset %d", assignment.partition, assignment.expected
+                )
+                async with asyncio.timeout(ANSWER_SECONDS):
+                    await self._app.consumer.seek(TP(self._topic, assignment.partition), assignment.expected)
+        except (ServiceError, KafkaError, TimeoutError) as error:
             log.warning("partition %d: could not go back: %r", assignment.partition, error)

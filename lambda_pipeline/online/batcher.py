@@ -20,12 +20,8 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-class QueueFull(ServiceError):
-    """The batcher holds as many items as it may; try again later."""
-
-
 class DeadlineExceeded(ServiceError):
-    """The item's deadline passed before a batch took it; it was not computed."""
+    """The item's deadline passed before there was room for it, or before a batch took it: not computed."""
 
 
 class BatcherClosed(ServiceError):
@@ -53,7 +49,8 @@ class DynamicBatcher(Generic[T, R]):
 
     A result that is an exception becomes that item's exception and leaves its neighbours alone; an
     exception raised by ``run`` becomes every item's. ``threads`` batches may be in ``run`` at a time.
-    At most ``capacity`` items wait. ``submit`` may be called from any thread.
+    At most ``capacity`` items wait for a batch, and callers for their room. ``submit`` may be called from any
+    thread.
     """
 
     def __init__(
@@ -71,7 +68,7 @@ class DynamicBatcher(Generic[T, R]):
         self._waiting: deque[_Waiting[T, R]] = deque()
         self._closed = False
         self._lock = threading.Lock()
-        self._arrived = threading.Condition(self._lock)
+        self._arrived, self._room = threading.Condition(self._lock), threading.Condition(self._lock)
         self._threads = [
             threading.Thread(target=self._serve, name=f"batcher-{index}", daemon=True)
             for index in range(threads)
@@ -80,17 +77,20 @@ class DynamicBatcher(Generic[T, R]):
             thread.start()
 
     def submit(self, item: T, deadline_ns: int | None = None) -> Future[R]:
-        """Queue one item. ``deadline_ns``, Unix ns: when its result would be of no use any more.
+        """Queue one item, once there is room. ``deadline_ns``, Unix ns: when its result would be of no use.
 
-        Raises QueueFull when ``capacity`` items wait, and BatcherClosed after :meth:`close`. The future
-        raises DeadlineExceeded or what ``run`` raised.
+        Raises DeadlineExceeded where there is no room until then, and BatcherClosed after :meth:`close`. The
+        future raises DeadlineExceeded or what ``run`` raised.
         """
-        waiting: _Waiting[T, R] = _Waiting(item, deadline_ns, Future())
         with self._lock:
+            while len(self._waiting) >= self._capacity and not self._closed:
+                left = None if deadline_ns is None else (deadline_ns - time.time_ns()) / 1e9
+                if left is not None and left <= 0:
+                    raise DeadlineExceeded(f"{self._capacity} items were waiting for a batch all the time")
+                self._room.wait(left)
             if self._closed:
                 raise BatcherClosed("the batcher is closed")
-            if len(self._waiting) >= self._capacity:
-                raise QueueFull(f"{self._capacity} items are waiting for a batch already")
+            waiting: _Waiting[T, R] = _Waiting(item, deadline_ns, Future())
             self._waiting.append(waiting)
             self._arrived.notify()
         return waiting.future
@@ -100,6 +100,7 @@ class DynamicBatcher(Generic[T, R]):
         with self._lock:
             self._closed = True
             self._arrived.notify_all()
+            self._room.notify_all()
         for thread in self._threads:
             if thread is not threading.current_thread():
                 thread.join()
@@ -138,6 +139,7 @@ class DynamicBatcher(Generic[T, R]):
                     break
                 self._arrived.wait(left)
             taken = [self._waiting.popleft() for _ in range(min(self._max_batch, len(self._waiting)))]
+            self._room.notify(len(taken))
             if self._waiting:  # more than one batch was waiting: another thread may have slept through it
                 self._arrived.notify()
             return taken

@@ -36,7 +36,7 @@ from signals.process import StopSignal, write_ready_file
 from signals.rpc import RpcServer
 
 POOL = "online"
-BATCHES_WAITING = 8  # per device, before callers are told to try again; a worker brings two at a time
+BATCHES_WAITING = 8  # per device, before callers wait for room; a worker brings two at a time
 
 
 @dataclass(frozen=True, slots=True)

@@ -113,6 +113,33 @@ def test_every_arrival_ends_once_and_its_stages_are_contiguous(context: MakeCont
     assert stages["dead_letter"] == 3
 
 
+def test_offsets_without_a_message_are_passed_over(context: MakeContext) -> None:
+    run = context(arm="kappa", workers=1)
+    feed = Feed(run)
+    producer = new_producer(run, transactional_id=f"{run.namespace}.test")
+    producer.init_transactions(30)
+
+    def publish_in_a_transaction(seeds: range) -> None:
+        producer.begin_transaction()
+        for event in [feed.event(jpeg(seed)) for seed in seeds]:
+            producer.produce(run.media_topic, event.to_bytes(), key=event.image_signature.encode())
+        producer.commit_transaction(30)  # which takes an offset in every partition that it wrote to
+
+    with running_arm(run) as arm:
+        for first in range(9000, 9024, 3):
+            publish_in_a_transaction(range(first, first + 3))
+        arm.drain(60)
+        # The last offset is the end of a transaction: nothing will ever arrive after it.
+        assert arm.backlog() == 0
+        publish_in_a_transaction(range(9024, 9027))
+        arm.drain(60)
+        assert {event.event_id for event in available(run)} == {event.event_id for event in feed.events}
+        assert not dead_letters(run)
+        assert arm._group is not None
+        log = arm._group.children[0].log.read_text()
+    assert "going back" not in log, "an offset without a message is no message that was lost"
+
+
 def test_an_image_that_kills_its_workers_is_given_up_and_takes_no_other_with_it(context: MakeContext) -> None:
     run = context(arm="kappa", max_attempts=2)
     feed = Feed(run)

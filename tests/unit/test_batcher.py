@@ -1,14 +1,16 @@
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lambda_pipeline.online.batcher import Batch, BatcherClosed, DeadlineExceeded, DynamicBatcher, QueueFull
+from lambda_pipeline.online.batcher import Batch, BatcherClosed, DeadlineExceeded, DynamicBatcher
 
 LONG = 60.0  # seconds; nothing here waits this long
 
@@ -80,16 +82,45 @@ def test_a_batch_that_is_not_full_is_sent_when_its_oldest_item_has_waited() -> N
         assert batcher.submit(4).result(LONG) == 8
 
 
-def test_the_queue_is_bounded(device: Device) -> None:
-    batcher = DynamicBatcher(device.run, 1, 0.0, capacity=2)
-    futures = [batcher.submit(0)]
-    device.entered.acquire()
-    futures += [batcher.submit(1), batcher.submit(2)]
-    with pytest.raises(QueueFull, match="2 items are waiting"):
-        batcher.submit(3)
-    device.let_go()
-    batcher.close()
-    assert [future.result(LONG) for future in futures] == [0, 2, 4]
+@contextlib.contextmanager
+def full_batcher(device: Device) -> Iterator[DynamicBatcher[int, int]]:
+    """Item 0 is with the device, and 1 and 2 take the room that there is."""
+    with DynamicBatcher(device.run, 1, 0.0, capacity=2) as batcher:
+        batcher.submit(0)
+        device.entered.acquire()
+        batcher.submit(1)
+        batcher.submit(2)
+        yield batcher
+
+
+def test_who_finds_the_queue_full_waits_for_room(device: Device) -> None:
+    with full_batcher(device) as batcher, ThreadPoolExecutor(3) as callers:
+        submitted = [callers.submit(batcher.submit, item) for item in (3, 4, 5)]
+        assert not wait(submitted, timeout=0.05).done
+        device.let_go()
+        assert sorted(of.result(LONG).result(LONG) for of in submitted) == [6, 8, 10]
+    assert sorted(item for batch in device.batches for item in batch) == [0, 1, 2, 3, 4, 5]
+
+
+def test_who_finds_the_queue_full_waits_until_the_deadline(device: Device) -> None:
+    with full_batcher(device) as batcher:
+        with pytest.raises(DeadlineExceeded, match="2 items were waiting"):
+            batcher.submit(3, deadline_ns=time.time_ns() + 10_000_000)
+        device.let_go()
+    assert [list(batch) for batch in device.batches] == [[0], [1], [2]]
+
+
+def test_who_waits_for_room_is_told_that_the_batcher_closes(device: Device) -> None:
+    with full_batcher(device) as batcher, ThreadPoolExecutor(1) as callers:
+        submitted = callers.submit(batcher.submit, 3)
+        assert not wait([submitted], timeout=0.05).done
+        closing = threading.Thread(target=batcher.close)
+        closing.start()
+        with pytest.raises(BatcherClosed):
+            submitted.result(LONG)
+        device.let_go()
+        closing.join(LONG)
+    assert [list(batch) for batch in device.batches] == [[0], [1], [2]]
 
 
 def test_an_item_past_its_deadline_is_not_computed(device: Device) -> None:
