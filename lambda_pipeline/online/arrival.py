@@ -21,6 +21,7 @@ from signals.inference import SignalValues
 from signals.ledger import Ledger, Stage
 from signals.record import record_key
 
+VERDICT = "verdict"  # of a job's progress: why its image is given up, while nobody could be told
 _NO_TENSOR = np.empty((0, 0, 3), np.uint8)
 
 
@@ -123,6 +124,17 @@ class Ends:
         except Exception as problem:
             log(f"{arrival.event.image_signature}: its claim will run out, it was not given back: {problem}")
 
+    def end_as_before(self, arrival: Arrival) -> bool:
+        """Whether an attempt before has found why the image is given up, and could tell nobody: it is told
+        now, whatever the number of this attempt."""
+        if (verdict := arrival.job.progress.get(VERDICT)) is None:
+            return False
+        arrival.has_ended = True
+        arrival.taken()
+        arrival.stage, arrival.input_hash = Stage(verdict["stage"]), verdict["input_hash"]
+        self._bury(arrival, ImageError(verdict["reason"], verdict["detail"]))
+        return True
+
     def _bury(self, arrival: Arrival, error: ImageError) -> None:
         event = arrival.event
         letter = DeadLetter.of(
@@ -138,5 +150,11 @@ class Ends:
             self.publisher.dead_letters([letter])
             arrival.trail.dead_letter(str(error))
             self.pinlater.dead_letter(arrival.job, error.reason, letter.to_bytes().decode())
-        except Exception as problem:  # nobody was told: the claim runs out and the job comes again
+        except Exception as problem:  # nobody was told: the job comes again, and knows its reason
             log(f"{event.image_signature}: its dead letter could not be delivered: {problem}")
+            verdict = {key: getattr(letter, key) for key in ("stage", "reason", "detail", "input_hash")}
+            try:
+                pause_seconds = retry_seconds(arrival.job.attempt)
+                self.pinlater.checkpoint(arrival.job, pause_seconds, {VERDICT: verdict})
+            except Exception as nor_this:
+                log(f"{event.image_signature}: its claim will run out, its reason is lost: {nor_this}")

@@ -87,6 +87,8 @@ class ImageGroups:
                 log(f"job {job.job_id} is no media event: {error}")
                 self._clients.pinlater.dead_letter(job, "unreadable_job", str(error))
                 continue
+            if self._ends.end_as_before(arrival):
+                continue
             if job.attempt > self._context.max_attempts:
                 # Every attempt so far ended without a word: the image may be what kills its workers.
                 self._ends.fail(arrival, ImageError(ATTEMPTS_EXHAUSTED, WORKERS_DISAPPEARED))

@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pyarrow as pa
+
+from lambda_pipeline.online.arrival import Ends
+from lambda_pipeline.online.image_group import Clients, ImageGroups
+from lambda_pipeline.online.images_in_work import ImagesInWork
+from lambda_pipeline.online.inference_client import InferenceClient
+from lambda_pipeline.pinlater import Job, PinLater
+from lambda_pipeline.publisher import Publisher
+from signals.architecture import DeadLetter, MediaEvent, RunContext
+from signals.catalog import Catalog
+from signals.errors import ServiceError
+from signals.gss import GssClient
+from signals.image import image_signature
+from signals.ledger import Ledger
+from signals.model import Model
+from signals.near_free import build_near_free_model
+from signals.object_store import ObjectStore
+
+MAX_ATTEMPTS = 3
+NO_IMAGE = b"<html>"
+
+
+class Servers:
+    """Object store, signal store, queue and broker; the broker answers while it is ``up``."""
+
+    def __init__(self) -> None:
+        self.up = False
+        self.fetched = 0
+        self.letters: list[DeadLetter] = []
+        self.buried: list[str] = []
+        self.progress: dict[str, Any] = {}
+
+    def contains_each(self, groups: Sequence[Sequence[bytes]]) -> list[list[bool]]:
+        return [[False] * len(keys) for keys in groups]
+
+    def get(self, _key: str, _max_bytes: int) -> bytes:
+        self.fetched += 1
+        return NO_IMAGE
+
+    def dead_letters(self, letters: Sequence[DeadLetter]) -> None:
+        if not self.up:
+            raise ServiceError("Kafka is away")
+        self.letters += letters
+
+    def checkpoint(self, _job: Job, _claim_seconds: float, progress: dict[str, Any] | None = None) -> bool:
+        self.progress = progress or self.progress
+        return True
+
+    def dead_letter(self, _job: Job, reason: str, _detail: str) -> bool:
+        self.buried.append(reason)
+        return True
+
+    def groups(self, ledger: Ledger, model: Model) -> ImageGroups:
+        pinlater, publisher = cast(PinLater, self), cast(Publisher, self)
+        clients = Clients(
+            *(pinlater, cast(GssClient, self), cast(ObjectStore, self), cast(InferenceClient, None), ledger)
+        )
+        context = cast(RunContext, SimpleNamespace(max_attempts=MAX_ATTEMPTS, claim_seconds=30.0))
+        ends = Ends(pinlater, publisher, MAX_ATTEMPTS)
+        return ImageGroups(context, Catalog.load(), model.manifest, clients, ends, ImagesInWork(), None)
+
+
+def test_a_verdict_that_could_not_be_told_is_told_by_a_later_attempt(ledger: Ledger, tmp_path: Path) -> None:
+    servers = Servers()
+    groups = servers.groups(ledger, Model.load(build_near_free_model(tmp_path)))
+    event = MediaEvent(7, image_signature(NO_IMAGE), "crawled", "pins", 0, time.time_ns(), "images/7")
+
+    def deliver(attempt: int) -> None:
+        groups.run([Job(1, 1, attempt, asdict(event), servers.progress, time.time_ns())])
+
+    for attempt in range(1, MAX_ATTEMPTS + 2):
+        deliver(attempt)
+    assert (servers.letters, servers.buried) == ([], [])
+    servers.up = True
+    deliver(MAX_ATTEMPTS + 2)
+
+    [letter] = servers.letters
+    assert (letter.stage, letter.reason, letter.input_hash) == (
+        "decode",
+        "unsupported_format",
+        event.image_signature,
+    )
+    assert (letter.attempts, servers.fetched) == (MAX_ATTEMPTS + 2, 1)
+    assert servers.buried == ["unsupported_format"]
+    ledger.close()
+    (path,) = tmp_path.rglob("*.arrows")
+    rows = pa.ipc.open_stream(path.read_bytes()).read_all().to_pylist()
+    assert [row["attempt"] for row in rows if row["stage"] == "dead_letter"] == [MAX_ATTEMPTS + 2]
