@@ -12,7 +12,7 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 
 from lambda_pipeline.child import log, run_process
-from lambda_pipeline.job_threads import IN_HAND, take_jobs
+from lambda_pipeline.job_threads import IN_HAND, PROLONGATIONS_PER_CLAIM, take_jobs
 from lambda_pipeline.online.arrival import Ends
 from lambda_pipeline.online.image_group import Clients, ImageGroups
 from lambda_pipeline.online.images_in_work import ImagesInWork
@@ -36,7 +36,7 @@ def work(context: RunContext, index: int, stop: StopSignal) -> None:
     with contextlib.ExitStack() as stack:
         ledger = stack.enter_context(Ledger.from_context(context, f"online_worker_{index}"))
         # A job must end well within its claim: what it may wait for is a part of it.
-        patience_seconds = context.claim_seconds / 3
+        patience_seconds = context.claim_seconds / PROLONGATIONS_PER_CLAIM
         pinlater = stack.enter_context(
             contextlib.closing(PgmqPinLater(context.postgres_dsn, context.namespace, "online"))
         )
