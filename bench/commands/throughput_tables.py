@@ -88,11 +88,12 @@ def _by_process(core_ms_by_process: Mapping[str, float]) -> Iterator[str]:
 
 def latency_line(latency: LatencyRound) -> str:
     """One round in one line."""
-    half = latency.at(HALF_LOAD)
+    half, bare = latency.at(HALF_LOAD), latency.bare
     return (
         f"{latency.path}: one image alone {latency.alone_seconds * 1e3:.1f} ms, at half load "
         f"({half.rate_per_second:.1f}/s) p50 {half.p50_seconds * 1e3:.1f}, "
-        f"p99 {half.p99_seconds * 1e3:.1f} ms, {half.cores:.2f} cores busy"
+        f"p99 {half.p99_seconds * 1e3:.1f} ms, {half.cores:.2f} cores busy; the bare loop "
+        f"{bare.p50_seconds * 1e3:.1f} and {bare.p99_seconds * 1e3:.1f} ms"
     )
 
 
@@ -103,19 +104,25 @@ def _latency(rounds: Sequence[LatencyRound]) -> Table:
     )
     alone = _shown((latency.alone_seconds * 1e3 for latency in rounds), 1)
     table.add_row("one image alone", "-", f"{len(rounds)} x {2 * ALONE}", alone, "-", "-", "-", "")
+    bare_alone = _shown((latency.bare_alone_seconds * 1e3 for latency in rounds), 1)
+    table.add_row("of the bare loop", "-", f"{len(rounds)} x {ALONE}", bare_alone, "-", "-", "-", "")
     for load in sorted(level.load for level in rounds[0].levels):
-        levels = [latency.at(load) for latency in rounds]
-        table.add_row(
-            f"{load:.0%} load",
-            f"{statistics.median(level.rate_per_second for level in levels):.1f}",
-            f"{len(levels)} x {levels[0].n}",
-            _shown((level.p50_seconds * 1e3 for level in levels), 1),
-            _shown((level.p99_seconds * 1e3 for level in levels), 1),
-            f"{statistics.median(level.core_ms_per_image for level in levels):.2f}",
-            f"{statistics.median(level.cores for level in levels):.2f}",
-            "\n".join(_by_process(_medians(levels))),
-        )
+        table.add_row(f"{load:.0%} load", *_level_cells([latency.at(load) for latency in rounds]))
+        if load == HALF_LOAD:
+            table.add_row("of the bare loop", *_level_cells([latency.bare for latency in rounds]))
     return table
+
+
+def _level_cells(levels: Sequence[Level]) -> list[str]:
+    return [
+        f"{statistics.median(level.rate_per_second for level in levels):.1f}",
+        f"{len(levels)} x {levels[0].n}",
+        _shown((level.p50_seconds * 1e3 for level in levels), 1),
+        _shown((level.p99_seconds * 1e3 for level in levels), 1),
+        f"{statistics.median(level.core_ms_per_image for level in levels):.2f}",
+        f"{statistics.median(level.cores for level in levels):.2f}",
+        "\n".join(_by_process(_medians(levels))),
+    ]
 
 
 def _shown(values: Iterable[float], digits: int) -> str:

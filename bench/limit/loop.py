@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import ctypes
 import multiprocessing
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from types import TracebackType
 
+import numpy as np
+import numpy.typing as npt
 import psutil
 
-from bench.limit.worker import Done, Layout, Material, Task, Work, serve
+from bench.limit.worker import Arrivals, Done, Layout, Material, Task, Work, serve
 from signals.errors import ServiceError
 
 STOP_SECONDS = 10.0
+LEAD_SECONDS = 0.05  # until the first arrival of a schedule
 _DIED = "a process of the bare loop died; is there enough memory?"
 
 
@@ -34,6 +39,17 @@ class Window:
         return self.core_ms_per_image + self.server_core_ms_per_image
 
 
+@dataclass(frozen=True, slots=True)
+class OpenLoop:
+    """Arrivals at given times. ``waited_seconds``: float64 (arrivals,), each from when it was due until its
+    outputs were there. CPU times as in :class:`Window`."""
+
+    waited_seconds: npt.NDArray[np.float64]
+    seconds: float
+    core_ms_per_image: float
+    server_core_ms_per_image: float
+
+
 class BareLoop:
     """Warm processes of one layout. A context manager. ``watched``: process ids whose CPU time is booked too.
 
@@ -46,9 +62,10 @@ class BareLoop:
         spawn = multiprocessing.get_context("spawn")  # a fork would share this process's threads and clients
         self._processes = []
         self._connections: list[Connection] = []
+        self._turn = spawn.Value(ctypes.c_int64)
         for index in range(layout.processes):
             ours, theirs = spawn.Pipe()
-            process = spawn.Process(target=serve, args=(theirs, layout, index), daemon=True)
+            process = spawn.Process(target=serve, args=(theirs, layout, index, self._turn), daemon=True)
             process.start()
             theirs.close()
             self._processes.append(process)
@@ -65,11 +82,7 @@ class BareLoop:
 
     def window(self, work: Work, seconds: float, batch: int = 0) -> Window:
         """Let all processes work for about ``seconds``, to the end of the batch that is under way."""
-        before = self._watched_cpu_seconds()
-        for connection in self._connections:
-            self._send(connection, Task(work, seconds, batch))
-        done = [self._receive(connection) for connection in self._connections]
-        server_seconds = self._watched_cpu_seconds() - before
+        done, server_seconds = self._do(Task(work, seconds, batch))
         images = sum(item.images for item in done)
         return Window(
             images=images,
@@ -78,6 +91,20 @@ class BareLoop:
             images_per_second=sum(item.images / item.seconds for item in done),
             core_ms_per_image=1e3 * sum(item.cpu_seconds for item in done) / images,
             server_core_ms_per_image=1e3 * server_seconds / images,
+        )
+
+    def open_loop(self, due_seconds: npt.NDArray[np.float64]) -> OpenLoop:
+        """An arrival at each of ``due_seconds`` from now; whichever process is free takes the next."""
+        start_ns = time.time_ns() + round(LEAD_SECONDS * 1e9)
+        self._turn.value = 0
+        due_ns = tuple(start_ns + round(float(seconds) * 1e9) for seconds in due_seconds)
+        done, server_seconds = self._do(Arrivals(due_ns))
+        waited = {number: seconds for item in done for number, seconds in item.waited_seconds.items()}
+        return OpenLoop(
+            waited_seconds=np.array([waited[number] for number in range(len(due_ns))]),
+            seconds=max(item.seconds for item in done),
+            core_ms_per_image=1e3 * sum(item.cpu_seconds for item in done) / len(due_ns),
+            server_core_ms_per_image=1e3 * server_seconds / len(due_ns),
         )
 
     def close(self) -> None:
@@ -98,7 +125,15 @@ class BareLoop:
     ) -> None:
         self.close()
 
-    def _send(self, connection: Connection, what: Material | Task) -> None:
+    def _do(self, task: Task | Arrivals) -> tuple[list[Done], float]:
+        """What each process did, and the CPU seconds of the watched servers meanwhile."""
+        before = self._watched_cpu_seconds()
+        for connection in self._connections:
+            self._send(connection, task)
+        done = [self._receive(connection) for connection in self._connections]
+        return done, self._watched_cpu_seconds() - before
+
+    def _send(self, connection: Connection, what: Material | Task | Arrivals) -> None:
         try:
             connection.send(what)
         except OSError as error:

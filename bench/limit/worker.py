@@ -6,11 +6,12 @@ import itertools
 import signal
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from multiprocessing.connection import Connection
+from multiprocessing.sharedctypes import Synchronized
 from pathlib import Path
 from typing import Literal
 
@@ -75,12 +76,22 @@ class Task:
 
 
 @dataclass(frozen=True, slots=True)
+class Arrivals:
+    """Images one by one, each when it is due (Unix ns, in order), from the store where there is one. All
+    processes have one queue: whoever is free takes the next."""
+
+    due_ns: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Done:
-    """What one process did: ``cpu_seconds`` over all its threads."""
+    """What one process did: ``cpu_seconds`` over all its threads. ``waited_seconds``: of its arrivals by
+    their numbers, from when each was due until its outputs were there."""
 
     images: int
     seconds: float
     cpu_seconds: float
+    waited_seconds: Mapping[int, float] = field(default_factory=dict)
 
 
 class _Worker:
@@ -111,6 +122,24 @@ class _Worker:
             if time.monotonic() >= started + task.seconds:
                 break
         return Done(images, time.monotonic() - started, time.process_time() - cpu)
+
+    def serve(self, arrivals: Arrivals, turn: Synchronized[int]) -> Done:
+        started, cpu = time.monotonic(), time.process_time()
+        source = self._from_memory if self._store is None else self._from_store
+        waited_seconds: dict[int, float] = {}
+        while True:
+            with turn.get_lock():
+                number = turn.value
+                turn.value = number + 1
+            if number >= len(arrivals.due_ns):
+                break
+            due_ns = arrivals.due_ns[number]
+            if (left_ns := due_ns - time.time_ns()) > 0:
+                time.sleep(left_ns / 1e9)
+            self._engine.run(source(number)[None])
+            waited_seconds[number] = (time.time_ns() - due_ns) / 1e9
+        seconds, cpu_seconds = time.monotonic() - started, time.process_time() - cpu
+        return Done(len(waited_seconds), seconds, cpu_seconds, waited_seconds)
 
     def _batches(self, work: Work, size: int) -> Iterator[int]:
         """Numbers of images done, without end."""
@@ -154,17 +183,18 @@ class _Worker:
         return load_image(data, self._media, self._engine.model.manifest)
 
 
-def serve(connection: Connection, layout: Layout, index: int) -> None:
+def serve(connection: Connection, layout: Layout, index: int, turn: Synchronized[int]) -> None:
     """The process: is sent its material, then does tasks until the other end of ``connection`` is closed, so
-    it outlives no parent."""
+    it outlives no parent. All processes
+    share ``turn``, the number of the next arrival."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     try:
         material: Material = connection.recv()
         worker = _Worker(material, layout, index)
         connection.send(None)
         while True:
-            task: Task = connection.recv()
-            connection.send(worker.run(task))
+            task: Task | Arrivals = connection.recv()
+            connection.send(worker.run(task) if isinstance(task, Task) else worker.serve(task, turn))
     except EOFError:
         return
     except Exception as error:  # the parent raises it

@@ -18,7 +18,7 @@ from bench.throughput.overhead import Overhead
 from bench.throughput.targets import Target, targets
 from signals.whole_file import replace_file
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 _DRAIN_FIGURES = ("images_per_second", "ratio", "core_ms_per_image", "plumbing_core_ms")
 _LEVEL_FIGURES = ("core_ms_per_image", "cores")
 
@@ -75,7 +75,8 @@ class Findings:
                 for drain in drains
             ]
         for latency, kept in zip(self.latencies, plain["latencies"], strict=True):
-            for level, kept_level in zip(latency.levels, kept["levels"], strict=True):
+            levels = zip((*latency.levels, latency.bare), (*kept["levels"], kept["bare"]), strict=True)
+            for level, kept_level in levels:
                 kept_level |= {figure: getattr(level, figure) for figure in _LEVEL_FIGURES}
         plain["harness_share_of_cores"] = self.harness_share()
         plain["targets"] = [target.as_plain() for target in self.targets()]

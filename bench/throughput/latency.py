@@ -1,4 +1,7 @@
-"""Latency of a path at shares of its own sustained rate, open loop, beside that of one image alone."""
+"""Latency of a path at shares of its own sustained rate, open loop, beside that of one image alone.
+
+And beside the bare loop's at the same arrivals: what they wait for on this machine without any path.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +12,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bench.limit.loop import BareLoop, OpenLoop
 from bench.throughput.arrivals import by_arrival
 from bench.throughput.drains import ONLINE, STREAM
 from bench.throughput.feed import Feed
-from bench.throughput.offer import poisson_seconds
+from bench.throughput.offer import Seconds, poisson_seconds
 from bench.throughput.processes import ProcessMeter
 from bench.throughput.stand import StartedArm
 
@@ -24,6 +28,7 @@ ARRIVALS = 1_000  # at half load, in each round: ten of them above the p99
 ROUNDS = {ONLINE: 1, STREAM: 5}  # the stream is held to a target, which one hiccup must not decide
 ALONE = 10  # images, one at a time, right before the half load and right after it
 ALONE_PAUSE_SECONDS = 0.25
+ALONE_SECONDS: Seconds = np.arange(ALONE, dtype=np.float64) * ALONE_PAUSE_SECONDS
 SEED = 11
 
 _LATENCIES = """
@@ -62,11 +67,14 @@ class Level:
 
 @dataclass(frozen=True, slots=True)
 class LatencyRound:
-    """One path in one round. ``alone_seconds``: median latency of images that each found the path idle."""
+    """One path in one round. ``alone_seconds``: median latency of images that each found the path idle.
+    ``bare_alone_seconds`` and ``bare``: the bare loop's, at the arrivals of the half load, right after it."""
 
     path: str
     alone_seconds: float
     levels: tuple[Level, ...]
+    bare_alone_seconds: float
+    bare: Level
 
     def at(self, load: float) -> Level:
         """The level of ``load``, one of LOADS."""
@@ -74,31 +82,65 @@ class LatencyRound:
 
 
 def measure_latency(
-    started: StartedArm, feed: Feed, path: str, sustained_per_second: float, arrivals: int, day: int
+    started: StartedArm,
+    feed: Feed,
+    loop: BareLoop,
+    path: str,
+    sustained_per_second: float,
+    *,
+    arrivals: int,
+    day: int,
 ) -> LatencyRound:
     """Arrivals at each of LOADS, ``arrivals`` of them at half load, which has images alone on both sides.
     Each ``day`` has a pattern of its own. Raises an error of the tree."""
     random = np.random.default_rng((SEED, day))
-    singles = _alone(feed, day)
-    offered: list[tuple[float, range, Mapping[str, float], float]] = []  # load, arrivals, CPU s, s
-    for load, part in LOADS.items():
-        due_seconds = poisson_seconds(random, max(1, round(part * arrivals)), load * sustained_per_second)
+
+    def offer(load: float) -> _Offered:
+        count = max(1, round(LOADS[load] * arrivals))
+        due_seconds = poisson_seconds(random, count, load * sustained_per_second)
         start_ns = time.time_ns()
         with ProcessMeter() as meter:
             numbers = feed.at(due_seconds, day)
         end_ns = time.time_ns()
-        offered.append((load, numbers, meter.cpu_seconds(start_ns, end_ns), (end_ns - start_ns) / 1e9))
-        if load == HALF_LOAD:
-            singles += _alone(feed, day)
+        return _Offered(load, due_seconds, numbers, meter.cpu_seconds(start_ns, end_ns), end_ns - start_ns)
+
+    singles = _alone(feed, day)
+    half = offer(HALF_LOAD)
+    singles += _alone(feed, day)
+    bare_alone, bare_half = loop.open_loop(ALONE_SECONDS), loop.open_loop(half.due_seconds)
+    offered = [half, *(offer(load) for load in LOADS if load != HALF_LOAD)]
     waited = by_arrival(started, _LATENCIES, range(singles[0], feed.offered))
-    levels = []
-    for load, numbers, used, took_seconds in offered:
-        p50, p99 = np.quantile([waited[number] for number in numbers], [0.5, 0.99])
-        core_ms = {name: 1e3 * seconds / len(numbers) for name, seconds in used.items()}
-        rate = load * sustained_per_second
-        levels.append(Level(load, rate, len(numbers), float(p50), float(p99), core_ms, took_seconds))
-    return LatencyRound(path, statistics.median(waited[number] for number in singles), tuple(levels))
+    return LatencyRound(
+        path=path,
+        alone_seconds=statistics.median(waited[number] for number in singles),
+        levels=tuple(one.level(sustained_per_second, waited) for one in offered),
+        bare_alone_seconds=float(np.median(bare_alone.waited_seconds)),
+        bare=_bare_level(bare_half, HALF_LOAD * sustained_per_second),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Offered:
+    load: float
+    due_seconds: Seconds
+    numbers: range
+    cpu_seconds: Mapping[str, float]
+    took_ns: int
+
+    def level(self, sustained_per_second: float, waited: Mapping[int, float]) -> Level:
+        n = len(self.numbers)
+        p50, p99 = np.quantile([waited[number] for number in self.numbers], [0.5, 0.99])
+        core_ms = {name: 1e3 * seconds / n for name, seconds in self.cpu_seconds.items()}
+        rate = self.load * sustained_per_second
+        return Level(self.load, rate, n, float(p50), float(p99), core_ms, self.took_ns / 1e9)
+
+
+def _bare_level(found: OpenLoop, rate_per_second: float) -> Level:
+    p50, p99 = np.quantile(found.waited_seconds, [0.5, 0.99])
+    core_ms = {"bare loop": found.core_ms_per_image, "s3proxy": found.server_core_ms_per_image}
+    n = len(found.waited_seconds)
+    return Level(HALF_LOAD, rate_per_second, n, float(p50), float(p99), core_ms, found.seconds)
 
 
 def _alone(feed: Feed, day: int) -> list[int]:
-    return list(feed.at(np.arange(ALONE, dtype=np.float64) * ALONE_PAUSE_SECONDS, day))
+    return list(feed.at(ALONE_SECONDS, day))

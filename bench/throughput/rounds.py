@@ -39,8 +39,9 @@ class Plan:
 class _Arm:
     """One started arm. Each round is a day of its own."""
 
-    def __init__(self, stand: Stand, started: StartedArm, windows: Windows, plan: Plan, found: Found) -> None:
-        self._started, self._windows, self._plan, self._found = started, windows, plan, found
+    def __init__(self, stand: Stand, started: StartedArm, loop: BareLoop, plan: Plan, found: Found) -> None:
+        self._started, self._loop, self._plan, self._found = started, loop, plan, found
+        self._windows = Windows(loop, seconds=plan.window_seconds)
         self.feed = Feed(stand, started)
 
     def drain(self, path: str, day: int) -> None:
@@ -54,18 +55,22 @@ class _Arm:
         drain = drained(path, self._started, day, self._plan.images, meter, (bare[0], bare[1]))
         self._found(drain)
         if day > self._plan.rounds - ROUNDS.get(path, 0) and self._plan.latency_arrivals:
-            rate, arrivals = drain.images_per_second, self._plan.latency_arrivals
-            self._found(measure_latency(self._started, self.feed, path, rate, arrivals, LATENCY_DAY + day))
+            self._found(
+                measure_latency(
+                    *(self._started, self.feed, self._loop, path, drain.images_per_second),
+                    arrivals=self._plan.latency_arrivals,
+                    day=LATENCY_DAY + day,
+                )
+            )
 
 
 def measure_rounds(stand: Stand, model_dir: Path, loop: BareLoop, plan: Plan, found: Found) -> None:
     """Measure what is planned, and hand each result to ``found`` as soon as it is there; last the harness's
     own cost, where the stream is among the paths. Raises an error of the tree."""
-    windows = Windows(loop, seconds=plan.window_seconds)
     days = range(WARM_UP_DAY + 1, WARM_UP_DAY + 1 + plan.rounds)
     if ONLINE in plan.paths or NIGHTLY in plan.paths:
         with stand.started("lambda", model_dir) as started:
-            arm = _Arm(stand, started, windows, plan, found)
+            arm = _Arm(stand, started, loop, plan, found)
             arm.feed.backlog(plan.warm_up, WARM_UP_DAY)
             for day in days:
                 if ONLINE in plan.paths:
@@ -76,7 +81,7 @@ def measure_rounds(stand: Stand, model_dir: Path, loop: BareLoop, plan: Plan, fo
                     arm.drain(NIGHTLY, day)
     if STREAM in plan.paths:
         with stand.started("kappa", model_dir) as started:
-            arm = _Arm(stand, started, windows, plan, found)
+            arm = _Arm(stand, started, loop, plan, found)
             arm.feed.backlog(plan.warm_up, WARM_UP_DAY)
             for day in days:
                 arm.drain(STREAM, day)

@@ -42,8 +42,10 @@ def test_a_path_is_drained_beside_the_bare_loop_and_then_offered_shares_of_its_r
     assert {load: level["n"] for load, level in levels.items()} == {
         load: part * ARRIVALS for load, part in LOADS.items()
     }
-    for load, level in levels.items():
-        assert level["rate_per_second"] == pytest.approx(load * drain["images_per_second"])
+    assert (latency["bare"]["load"], latency["bare"]["n"]) == (0.5, ARRIVALS)
+    assert latency["bare_alone_seconds"] < latency["alone_seconds"]
+    for level in (*levels.values(), latency["bare"]):
+        assert level["rate_per_second"] == pytest.approx(level["load"] * drain["images_per_second"])
         assert 0.0 < level["p50_seconds"] <= level["p99_seconds"]
         assert level["cores"] > 0.0
     measured = {target["name"]: target["measured"] for target in found["targets"]}

@@ -42,6 +42,18 @@ def test_each_work_is_done_by_every_process_and_its_cpu_time_is_booked(material:
             assert window.core_ms_per_image > 0
 
 
+def test_arrivals_are_taken_by_whichever_process_is_free(material: Material) -> None:
+    with BareLoop(material, Layout(2, 1, 0, 1)) as loop:
+        for _ in range(2):
+            found = loop.open_loop(np.array([0.0, 0.0, 0.0, 0.2]))
+            assert found.waited_seconds.shape == (4,)
+            assert (found.waited_seconds > 0.0).all()
+            # The last finds the queue empty, and nothing is done before it is due.
+            assert found.seconds >= 0.2
+            assert found.waited_seconds[3] < 0.2
+            assert found.core_ms_per_image > 0.0 and found.server_core_ms_per_image == 0.0
+
+
 def test_neighbours_share_the_window_between_them(
     material: Material, monkeypatch: pytest.MonkeyPatch
 ) -> None:

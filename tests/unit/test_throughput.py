@@ -31,9 +31,9 @@ DRAIN = Drain(STREAM, 200, 2.5, {"worker": 15.0, "kafka": 2.0}, 1 << 20, 1600, (
 
 def latency_round(path: str, *, alone_seconds: float, p50_seconds: float, p99_seconds: float) -> LatencyRound:
     used = {"lambda_pipeline.online.worker": 20.0, "kafka": 5.0}
-    return LatencyRound(
-        path, alone_seconds, (Level(HALF_LOAD, 40.0, 100, p50_seconds, p99_seconds, used, 2.5),)
-    )
+    half = Level(HALF_LOAD, 40.0, 100, p50_seconds, p99_seconds, used, 2.5)
+    bare = Level(HALF_LOAD, 40.0, 100, 0.009, 0.025, {"bare loop": 15.0, "s3proxy": 1.0}, 2.5)
+    return LatencyRound(path, alone_seconds, (half,), bare_alone_seconds=0.008, bare=bare)
 
 
 def test_a_drain_is_compared_with_the_bare_loop_around_it() -> None:
@@ -91,7 +91,9 @@ def test_what_was_measured_is_kept_and_shown_though_the_rest_is_missing(tmp_path
     assert re.search(r"40\.0 .* 25\.00 +1\.00 +online\.worker 20\.00", shown)
     assert re.search(rf"{STREAM} +80\.0 \(50\.0-100\.0\) +0\.800 \(0\.500-1\.000\) +17\.00 \(", shown)
     assert re.search(r"one image alone +- +2 x 20 +10\.0 \(10\.0-10\.0\)", shown)
+    assert re.search(r"of the bare loop +- +2 x 10 +8\.0 \(8\.0-8\.0\)", shown)
     assert re.search(r"50% load +40\.0 +2 x 100 +15\.0 \(10\.0-20\.0\) +60\.0 \(", shown)
+    assert re.search(r"of the bare loop +40\.0 +2 x 100 +9\.0 \(9\.0-9\.0\) +25\.0 \(.* 16\.00 +0\.64", shown)
 
 
 def test_the_harness_share_counts_rows_probe_and_generator() -> None:
