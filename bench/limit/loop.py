@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import ctypes
 import multiprocessing
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from types import TracebackType
 
 import numpy as np
-import numpy.typing as npt
 import psutil
 
 from bench.limit.worker import Arrivals, Done, Layout, Material, Task, Work, serve
+from bench.open_loop import Seconds, due_ns
 from signals.errors import ServiceError
 
 STOP_SECONDS = 10.0
-LEAD_SECONDS = 0.05  # until the first arrival of a schedule
 _DIED = "a process of the bare loop died; is there enough memory?"
 
 
@@ -44,7 +42,7 @@ class OpenLoop:
     """Arrivals at given times. ``waited_seconds``: float64 (arrivals,), each from when it was due until its
     outputs were there. CPU times as in :class:`Window`."""
 
-    waited_seconds: npt.NDArray[np.float64]
+    waited_seconds: Seconds
     seconds: float
     core_ms_per_image: float
     server_core_ms_per_image: float
@@ -93,18 +91,17 @@ class BareLoop:
             server_core_ms_per_image=1e3 * server_seconds / images,
         )
 
-    def open_loop(self, due_seconds: npt.NDArray[np.float64]) -> OpenLoop:
+    def open_loop(self, due_seconds: Seconds) -> OpenLoop:
         """An arrival at each of ``due_seconds`` from now; whichever process is free takes the next."""
-        start_ns = time.time_ns() + round(LEAD_SECONDS * 1e9)
         self._turn.value = 0
-        due_ns = tuple(start_ns + round(float(seconds) * 1e9) for seconds in due_seconds)
-        done, server_seconds = self._do(Arrivals(due_ns))
+        done, server_seconds = self._do(Arrivals(due_ns(due_seconds)))
+        images = len(due_seconds)
         waited = {number: seconds for item in done for number, seconds in item.waited_seconds.items()}
         return OpenLoop(
-            waited_seconds=np.array([waited[number] for number in range(len(due_ns))]),
+            waited_seconds=np.array([waited[number] for number in range(images)]),
             seconds=max(item.seconds for item in done),
-            core_ms_per_image=1e3 * sum(item.cpu_seconds for item in done) / len(due_ns),
-            server_core_ms_per_image=1e3 * server_seconds / len(due_ns),
+            core_ms_per_image=1e3 * sum(item.cpu_seconds for item in done) / images,
+            server_core_ms_per_image=1e3 * server_seconds / images,
         )
 
     def close(self) -> None:

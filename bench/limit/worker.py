@@ -17,6 +17,7 @@ from typing import Literal
 
 import numpy as np
 
+from bench.open_loop import sleep_until_due
 from signals.architecture import S3Endpoint
 from signals.catalog import Catalog, MediaConfig
 from signals.compute import load_image
@@ -80,7 +81,7 @@ class Arrivals:
     """Images one by one, each when it is due (Unix ns, in order), from the store where there is one. All
     processes have one queue: whoever is free takes the next."""
 
-    due_ns: tuple[int, ...]
+    due_ns: list[int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,11 +134,9 @@ class _Worker:
                 turn.value = number + 1
             if number >= len(arrivals.due_ns):
                 break
-            due_ns = arrivals.due_ns[number]
-            if (left_ns := due_ns - time.time_ns()) > 0:
-                time.sleep(left_ns / 1e9)
+            sleep_until_due(arrivals.due_ns[number])
             self._engine.run(source(number)[None])
-            waited_seconds[number] = (time.time_ns() - due_ns) / 1e9
+            waited_seconds[number] = (time.time_ns() - arrivals.due_ns[number]) / 1e9
         seconds, cpu_seconds = time.monotonic() - started, time.process_time() - cpu
         return Done(len(waited_seconds), seconds, cpu_seconds, waited_seconds)
 
@@ -185,8 +184,7 @@ class _Worker:
 
 def serve(connection: Connection, layout: Layout, index: int, turn: Synchronized[int]) -> None:
     """The process: is sent its material, then does tasks until the other end of ``connection`` is closed, so
-    it outlives no parent. All processes
-    share ``turn``, the number of the next arrival."""
+    it outlives no parent. All processes share ``turn``, the number of the next arrival."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     try:
         material: Material = connection.recv()

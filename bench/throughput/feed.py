@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from bench.throughput.offer import Seconds, offer_at, offer_backlog
+from bench.open_loop import Seconds
+from bench.throughput.offer import offer_at, offer_backlog
 from bench.throughput.stand import Stand, StartedArm
 
 DRAIN_SECONDS = 1800.0

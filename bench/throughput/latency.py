@@ -13,10 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from bench.limit.loop import BareLoop, OpenLoop
+from bench.open_loop import Seconds
 from bench.throughput.arrivals import by_arrival
 from bench.throughput.drains import ONLINE, STREAM
 from bench.throughput.feed import Feed
-from bench.throughput.offer import Seconds, poisson_seconds
+from bench.throughput.offer import poisson_seconds
 from bench.throughput.processes import ProcessMeter
 from bench.throughput.stand import StartedArm
 
@@ -115,7 +116,7 @@ def measure_latency(
         alone_seconds=statistics.median(waited[number] for number in singles),
         levels=tuple(one.level(sustained_per_second, waited) for one in offered),
         bare_alone_seconds=float(np.median(bare_alone.waited_seconds)),
-        bare=_bare_level(bare_half, HALF_LOAD * sustained_per_second),
+        bare=_bare_level(bare_half, sustained_per_second),
     )
 
 
@@ -128,18 +129,22 @@ class _Offered:
     took_ns: int
 
     def level(self, sustained_per_second: float, waited: Mapping[int, float]) -> Level:
-        n = len(self.numbers)
-        p50, p99 = np.quantile([waited[number] for number in self.numbers], [0.5, 0.99])
-        core_ms = {name: 1e3 * seconds / n for name, seconds in self.cpu_seconds.items()}
-        rate = self.load * sustained_per_second
-        return Level(self.load, rate, n, float(p50), float(p99), core_ms, self.took_ns / 1e9)
+        found = np.array([waited[number] for number in self.numbers])
+        core_ms = {name: 1e3 * seconds / len(found) for name, seconds in self.cpu_seconds.items()}
+        return _level(self.load, sustained_per_second, found, core_ms, self.took_ns / 1e9)
 
 
-def _bare_level(found: OpenLoop, rate_per_second: float) -> Level:
-    p50, p99 = np.quantile(found.waited_seconds, [0.5, 0.99])
+def _bare_level(found: OpenLoop, sustained_per_second: float) -> Level:
     core_ms = {"bare loop": found.core_ms_per_image, "s3proxy": found.server_core_ms_per_image}
-    n = len(found.waited_seconds)
-    return Level(HALF_LOAD, rate_per_second, n, float(p50), float(p99), core_ms, found.seconds)
+    return _level(HALF_LOAD, sustained_per_second, found.waited_seconds, core_ms, found.seconds)
+
+
+def _level(
+    load: float, sustained_per_second: float, waited: Seconds, core_ms: Mapping[str, float], seconds: float
+) -> Level:
+    p50, p99 = np.quantile(waited, [0.5, 0.99])
+    rate = load * sustained_per_second
+    return Level(load, rate, len(waited), float(p50), float(p99), core_ms, seconds)
 
 
 def _alone(feed: Feed, day: int) -> list[int]:

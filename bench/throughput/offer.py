@@ -6,11 +6,9 @@ import time
 from collections.abc import Callable
 
 import numpy as np
-import numpy.typing as npt
 
-LEAD_SECONDS = 0.05  # until the first arrival of a schedule
+from bench.open_loop import Seconds, due_ns, sleep_until_due
 
-Seconds = npt.NDArray[np.float64]
 Submit = Callable[[int, int], None]  # number of the arrival, scheduled time in Unix ns
 
 
@@ -25,14 +23,10 @@ def offer_backlog(submit: Submit, numbers: range) -> int:
 def offer_at(submit: Submit, first: int, due_seconds: Seconds) -> dict[int, int]:
     """An open loop: one arrival at each of the ``due_seconds`` from now, numbered from ``first``. Returns the
     scheduled time of each, Unix ns."""
-    start_ns = time.time_ns() + round(LEAD_SECONDS * 1e9)
-    scheduled: dict[int, int] = {}
-    for number, seconds in enumerate(due_seconds, first):
-        at_ns = start_ns + round(float(seconds) * 1e9)
-        if (left_ns := at_ns - time.time_ns()) > 0:
-            time.sleep(left_ns / 1e9)
+    scheduled = dict(enumerate(due_ns(due_seconds), first))
+    for number, at_ns in scheduled.items():
+        sleep_until_due(at_ns)
         submit(number, at_ns)
-        scheduled[number] = at_ns
     return scheduled
 
 
