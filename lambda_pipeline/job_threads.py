@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 
 from lambda_pipeline.child import log
+from lambda_pipeline.patience import patience_seconds
 from lambda_pipeline.pinlater import Job, PinLater
 from signals.errors import ServiceError
 
 IN_HAND = 2  # one computes while the other fetches, or stores
-PROLONGATIONS_PER_CLAIM = 3
 WAIT_SECONDS = 0.5  # without a wake-up: for retries and for claims that ran out
 
 Work = Callable[[list[Job]], None]
@@ -78,8 +78,8 @@ class _Hands:
         alone = False
         while jobs and not alone:
             with self._changed:
-                patience_seconds = self._claim_seconds / PROLONGATIONS_PER_CLAIM
-                alone = self._changed.wait_for(lambda: self._busy == 0, patience_seconds)
+                patience = patience_seconds(self._claim_seconds)
+                alone = self._changed.wait_for(lambda: self._busy == 0, patience)
             jobs = [job for job in jobs if self._pinlater.checkpoint(job, self._claim_seconds)]
         return jobs
 

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from lambda_pipeline.child import log
-from lambda_pipeline.job_threads import PROLONGATIONS_PER_CLAIM
 from lambda_pipeline.offline.job_output import Tally, encode_output, output_key
+from lambda_pipeline.patience import patience_seconds
 from lambda_pipeline.pinlater import Job, PinLater
 from lambda_pipeline.publisher import Publisher
 from lambda_pipeline.trail import Trail
@@ -85,7 +85,7 @@ class BatchJobs:
             if start in given_up:
                 results.append(_exhausted(WORKERS_DISAPPEARED))
                 continue
-            is_due = time.monotonic() - claimed_at > self.context.claim_seconds / PROLONGATIONS_PER_CLAIM
+            is_due = time.monotonic() - claimed_at > patience_seconds(self.context.claim_seconds)
             if again or is_due:
                 claimed_at = time.monotonic()
                 progress = {AT: start, GIVEN_UP: given_up}

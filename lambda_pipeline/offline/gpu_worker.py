@@ -10,9 +10,10 @@ import contextlib
 import os
 
 from lambda_pipeline.child import log, run_process
-from lambda_pipeline.job_threads import IN_HAND, PROLONGATIONS_PER_CLAIM, take_jobs
+from lambda_pipeline.job_threads import IN_HAND, take_jobs
 from lambda_pipeline.offline.batch_job import BatchJobs
 from lambda_pipeline.offline.step3_pool import ready_file
+from lambda_pipeline.patience import open_object_store
 from lambda_pipeline.pinlater import PgmqPinLater
 from lambda_pipeline.publisher import Publisher
 from signals.architecture import RunContext
@@ -21,7 +22,6 @@ from signals.compute import LocalCompute
 from signals.device_session import DeviceSession
 from signals.ledger import Ledger
 from signals.model import Model
-from signals.object_store import ObjectStore
 from signals.process import StopSignal, keep_what_is_loaded, write_ready_file
 
 POOL = "nightly"
@@ -33,13 +33,7 @@ def serve(context: RunContext, index: int, stop: StopSignal) -> None:
         ledger = stack.enter_context(Ledger.from_context(context, f"gpu_worker_{index}"))
         model = Model.load(context.model_dir)
         catalog = Catalog.load(context.catalog_path)
-        # One image's GET must end within a claim, which is prolonged between the images of a repeated job.
-        patience_seconds = context.claim_seconds / PROLONGATIONS_PER_CLAIM
-        store = stack.enter_context(
-            ObjectStore(
-                context.s3, read_timeout_seconds=patience_seconds / 2, retry_seconds=patience_seconds / 2
-            )
-        )
+        store = stack.enter_context(open_object_store(context))
         pinlater = stack.enter_context(
             contextlib.closing(PgmqPinLater(context.postgres_dsn, context.namespace, "nightly"))
         )

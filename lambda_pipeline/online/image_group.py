@@ -13,11 +13,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from lambda_pipeline.child import log
-from lambda_pipeline.job_threads import PROLONGATIONS_PER_CLAIM
 from lambda_pipeline.online.arrival import Arrival, Ends
 from lambda_pipeline.online.external_service import POOL
 from lambda_pipeline.online.images_in_work import ImagesInWork
 from lambda_pipeline.online.inference_client import InferenceClient, Inferred
+from lambda_pipeline.patience import patience_seconds
 from lambda_pipeline.pinlater import Job, PinLater
 from signals.architecture import RunContext
 from signals.attempts import ATTEMPTS_EXHAUSTED, WORKERS_DISAPPEARED
@@ -61,7 +61,7 @@ class ImageGroups:
         self._context, self._catalog, self._manifest = context, catalog, manifest
         self._clients, self._ends, self._images = clients, ends, images
         self._fetchers = fetchers
-        self._prolong_seconds = context.claim_seconds / PROLONGATIONS_PER_CLAIM
+        self._prolong_seconds = patience_seconds(context.claim_seconds)
         self._in_work: list[Arrival] = []
         self._claimed_at = 0.0  # monotonic seconds
 

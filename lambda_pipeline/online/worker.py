@@ -12,12 +12,13 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 
 from lambda_pipeline.child import log, run_process
-from lambda_pipeline.job_threads import IN_HAND, PROLONGATIONS_PER_CLAIM, take_jobs
+from lambda_pipeline.job_threads import IN_HAND, take_jobs
 from lambda_pipeline.online.arrival import Ends
 from lambda_pipeline.online.image_group import Clients, ImageGroups
 from lambda_pipeline.online.images_in_work import ImagesInWork
 from lambda_pipeline.online.inference_client import InferenceClient
 from lambda_pipeline.online.ready_files import worker_ready_file
+from lambda_pipeline.patience import open_object_store, patience_seconds
 from lambda_pipeline.pinlater import PgmqPinLater
 from lambda_pipeline.publisher import Publisher
 from signals.architecture import RunContext
@@ -26,7 +27,6 @@ from signals.compute import host_threads
 from signals.gss import GssClient
 from signals.ledger import Ledger
 from signals.model import Model
-from signals.object_store import ObjectStore
 from signals.process import StopSignal, keep_what_is_loaded, write_ready_file
 
 
@@ -35,24 +35,15 @@ def work(context: RunContext, index: int, stop: StopSignal) -> None:
     context = context.for_worker(index)
     with contextlib.ExitStack() as stack:
         ledger = stack.enter_context(Ledger.from_context(context, f"online_worker_{index}"))
-        # A job must end well within its claim: what it may wait for is a part of it.
-        patience_seconds = context.claim_seconds / PROLONGATIONS_PER_CLAIM
         pinlater = stack.enter_context(
             contextlib.closing(PgmqPinLater(context.postgres_dsn, context.namespace, "online"))
         )
-        inference = InferenceClient(
-            context, timeout_seconds=patience_seconds, absence_seconds=patience_seconds
-        )
+        patience = patience_seconds(context.claim_seconds)
+        inference = InferenceClient(context, timeout_seconds=patience, absence_seconds=patience)
         clients = Clients(
             pinlater=pinlater,
-            gss=stack.enter_context(GssClient.of_run(context, retry_seconds=patience_seconds)),
-            store=stack.enter_context(
-                ObjectStore(
-                    context.s3,
-                    read_timeout_seconds=patience_seconds / 2,
-                    retry_seconds=patience_seconds / 2,
-                )
-            ),
+            gss=stack.enter_context(GssClient.of_run(context, retry_seconds=patience)),
+            store=stack.enter_context(open_object_store(context)),
             inference=stack.enter_context(contextlib.closing(inference)),
             ledger=ledger,
         )
