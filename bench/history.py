@@ -1,12 +1,13 @@
 """What a folder of runs says over time: every metric from run to run, and where it seems to have shifted.
 
-Only VALID runs count; runs that :mod:`bench.compare.alike` would not compare stand in groups of their own.
+Only VALID runs count; runs that :mod:`bench.compare.alike` would not compare, or that have another number of
+replicates, stand in groups of their own.
 """
 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -129,8 +130,8 @@ def load_history(folder: Path) -> History:
             f"{folder} holds no run with a result: give the folder that holds run folders{why}"
         )
     alike = _alike(sorted(stored, key=lambda run: (_started(run), run.name)))
-    first = alike[0][0].result
-    groups = [_group(runs, tuple(differences(first, runs[0].result))) for runs in alike]
+    first = alike[0][0]
+    groups = [_group(runs, tuple(_unlike(first, runs[0]))) for runs in alike]
     tested = sum(_is_tested(group, chart, trend) for group, chart, trend in _trends(groups))
     return History(folder, tuple(_with_changes(group, tested) for group in groups), tuple(skipped), tested)
 
@@ -139,12 +140,19 @@ def _alike(runs: Iterable[StoredRun]) -> list[list[StoredRun]]:
     groups: list[list[StoredRun]] = []
     for run in runs:
         for group in groups:
-            if not any(differences(group[0].result, run.result)):
+            if not any(_unlike(group[0], run)):
                 group.append(run)
                 break
         else:
             groups.append([run])
     return groups
+
+
+def _unlike(left: StoredRun, right: StoredRun) -> Iterator[str]:
+    """What keeps two runs from sharing a chart, one sentence each."""
+    yield from differences(left.result, right.result)
+    if left.replicates != right.replicates:  # a count of a run is the sum of its replicates'
+        yield f"replicates: {left.replicates} and {right.replicates}"
 
 
 def _group(stored: Sequence[StoredRun], unlike: tuple[str, ...]) -> Group:

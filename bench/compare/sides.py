@@ -18,6 +18,7 @@ from bench.schema import check_result
 from signals.errors import ConfigurationError, InvalidRun
 from signals.whole_file import replace_file
 
+ABSENT = "this run has no such arm or pool"
 TAG = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
@@ -51,6 +52,11 @@ class StoredRun:
     def metrics(self) -> dict[str, Measurement]:
         """Every metric by its id."""
         return {found.id: found for found in measure(self.result)}
+
+    @property
+    def replicates(self) -> int:
+        """How many it has."""
+        return max((len(arm["replicates"]) for arm in self.result["arms"].values()), default=0)
 
     @property
     def is_valid(self) -> bool:
@@ -89,14 +95,21 @@ class Side:
                 found.setdefault(metric_id, measurement)
         return found
 
+    def readings(self, metric_id: str) -> list[Reading]:
+        """The reading of every run as a whole; of one without the metric, one that says so."""
+        found = (run.metrics.get(metric_id) for run in self.runs)
+        return [Reading(None, ABSENT) if metric is None else metric.reading for metric in found]
+
     def replicates(self, metric_id: str) -> list[Reading]:
-        """The readings of every replicate of every run, in order."""
-        return [
-            measurement.replicates[number]
-            for run in self.runs
-            if (measurement := run.metrics.get(metric_id)) is not None
-            for number in sorted(measurement.replicates)
-        ]
+        """The readings of every replicate of every run, in order; of a run without the metric, one that says
+        so: were it left out, pairs would no longer be those that ran in turn."""
+        found: list[Reading] = []
+        for run in self.runs:
+            if (metric := run.metrics.get(metric_id)) is None:
+                found.append(Reading(None, ABSENT))
+            else:
+                found += [metric.replicates[number] for number in sorted(metric.replicates)]
+        return found
 
 
 def find_side(reference: str, output: Path) -> Side:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import platform
+import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -21,8 +22,8 @@ def github_action_benchmark(result: Mapping[str, Any], direction: Direction) -> 
     for metric in measure(result):
         if metric.definition.direction is not direction or metric.value is None:
             continue
-        entry = {"name": metric.id, "value": metric.value, "unit": str(metric.definition.unit)}
         values = _replicate_values(metric)
+        entry = {"name": metric.id, "value": _median(metric), "unit": str(metric.definition.unit)}
         if len(values) > 1:
             entry["range"] = f"± {(max(values) - min(values)) / 2:.4g}"
         entries.append({**entry, "extra": metric.definition.definition})
@@ -36,8 +37,8 @@ def bencher_metric_format(result: Mapping[str, Any]) -> dict[str, dict[str, dict
         if metric.value is None:
             continue
         benchmark, _, measure_name = metric.id.rpartition(".")
-        entry = {"value": float(metric.value)}
         values = _replicate_values(metric)
+        entry = {"value": float(_median(metric))}
         if len(values) > 1:
             entry |= {"lower_value": float(min(values)), "upper_value": float(max(values))}
         report.setdefault(benchmark or "run", {})[measure_name] = entry
@@ -149,11 +150,17 @@ def _otava_row(
     result: Mapping[str, Any], metrics: Mapping[str, Measurement], columns: Iterable[str]
 ) -> list[str]:
     origin = result["provenance"]
-    found = [metrics[name].value if name in metrics else None for name in columns]
+    found = [_median(metrics[name]) if name in metrics else None for name in columns]
     cells = [
         csv_cell(str(text)) for text in (result["run_id"], (origin.get("commit") or {}).get("sha") or "")
     ]
     return [str(origin["started"]), *cells, *("" if value is None else repr(value) for value in found)]
+
+
+def _median(metric: Measurement) -> Any:
+    """Of the replicates, as in a comparison: a count of the run is the sum of theirs, beyond their range."""
+    values = _replicate_values(metric)
+    return statistics.median(values) if len(values) > 1 else metric.value
 
 
 def _replicate_values(metric: Measurement) -> list[float]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from bench.arms import arm_names
@@ -14,6 +14,7 @@ from bench.compare.sides import Side, StoredRun
 from bench.compare.texts import change_text, value_text, verdict_text
 from bench.exit_codes import ExitCode
 from bench.gate.threshold import Threshold, known_metrics, parse_threshold
+from bench.metrics import Noise
 from signals.errors import ConfigurationError
 
 
@@ -117,21 +118,28 @@ def run_gate(
 
 
 def _check(threshold: Threshold, head: Side, comparison: Comparison | None) -> Check:
+    is_count = threshold.definition.noise is Noise.COUNT
+    # A count is what it is in each replicate: one that is wrong is no outlier that others make up for.
+    readings = (head.replicates if is_count else head.readings)(threshold.metric_id)
+    values = [reading.value for reading in readings if reading.value is not None]
     if threshold.is_relative and comparison is not None:
-        metric = comparison.metrics.get(threshold.metric_id)
-        return _check_change(threshold, metric)
-    readings = [run.metrics.get(threshold.metric_id) for run in head.runs]
-    values = [reading.value for reading in readings if reading is not None and reading.value is not None]
-    if len(values) < len(readings):
-        reasons = (reading.reason if reading else "this run has no such arm or pool" for reading in readings)
+        return _check_change(threshold, comparison.metrics.get(threshold.metric_id), values)
+    if len(values) < len(readings) or not values:
+        reasons = (reading.reason for reading in readings)
         return Check(threshold, Outcome.NOT_MEASURED, "not measured", next(filter(None, reasons), ""))
-    value = statistics.median(values)
+    value = threshold.worst(values) if is_count else statistics.median(values)
     outcome = Outcome.HOLDS if threshold.holds(value) else Outcome.BREACHED
-    note = f"median of {len(values)} runs" if len(values) > 1 else ""
-    return Check(threshold, outcome, value_text(value, threshold.definition.unit), note)
+    note = f"the worst of {len(values)} replicates" if is_count else f"median of {len(values)} runs"
+    return Check(
+        threshold,
+        outcome,
+        value_text(value, threshold.definition.unit),
+        note if len(values) > 1 else "",
+    )
 
 
-def _check_change(threshold: Threshold, metric: MetricComparison | None) -> Check:
+def _check_change(threshold: Threshold, metric: MetricComparison | None, heads: Sequence[float]) -> Check:
+    """``heads``: the values of the head, of a count those of its replicates."""
     if metric is None or metric.verdict is Verdict.NOT_MEASURED or metric.base is None or metric.head is None:
         reason = metric.reason if metric is not None else "neither run has it"
         return Check(threshold, Outcome.NOT_MEASURED, "not measured", reason)
@@ -139,8 +147,11 @@ def _check_change(threshold: Threshold, metric: MetricComparison | None) -> Chec
     if effect is None:
         if metric.verdict is Verdict.NOT_DECIDABLE:
             return Check(threshold, Outcome.NOT_DECIDABLE, "", metric.reason)
-        holds = threshold.holds(_change(metric.base, metric.head))
-        return Check(threshold, Outcome.HOLDS if holds else Outcome.REGRESSED, _values(metric))
+        worst = threshold.worst(heads)
+        holds = threshold.holds(_change(metric.base, worst))
+        note = f"the worst of {len(heads)} replicates" if len(heads) > 1 else ""
+        actual = _values(replace(metric, head=worst))
+        return Check(threshold, Outcome.HOLDS if holds else Outcome.REGRESSED, actual, note)
     actual = f"{_values(metric)}: {change_text(metric)}"
     if effect.p_value is None:
         return Check(threshold, Outcome.NOT_DECIDABLE, actual, verdict_text(metric))
@@ -148,12 +159,21 @@ def _check_change(threshold: Threshold, metric: MetricComparison | None) -> Chec
         return Check(threshold, Outcome.HOLDS, actual)
     if metric.is_significant:
         return Check(threshold, Outcome.REGRESSED, actual, f"p {effect.p_value:.2g}")
-    seen = (
-        ""
-        if effect.bound is None
-        else f"; with 95 % confidence it is below {100 * (effect.bound[1] - 1):+.1f} %"
-    )
-    return Check(threshold, Outcome.HOLDS, actual, f"the change can't be told from noise{seen}")
+    changes = None if effect.bound is None else [ratio - 1 for ratio in effect.bound]
+    if threshold.holds(0.0):
+        note = "the change can't be told from noise"
+        if changes is not None:
+            note += f"; with 95 % confidence it is {_beyond(threshold.is_upper, changes)}"
+        return Check(threshold, Outcome.HOLDS, actual, note)
+    # A change for the better is asked for: that none is seen is not enough.
+    if changes is not None and not any(map(threshold.holds, changes)):
+        note = f"with 95 % confidence the change is {_beyond(not threshold.is_upper, changes)}"
+        return Check(threshold, Outcome.REGRESSED, actual, note)
+    return Check(threshold, Outcome.NOT_DECIDABLE, actual, verdict_text(metric))
+
+
+def _beyond(is_upper: bool, changes: Sequence[float]) -> str:
+    return f"below {100 * max(changes):+.1f} %" if is_upper else f"above {100 * min(changes):+.1f} %"
 
 
 def _change(base: float, head: float) -> float:

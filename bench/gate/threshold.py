@@ -60,6 +60,17 @@ class Threshold:
         """Whether ``value`` (or the change, as a share) is within the limit."""
         return OPERATORS[self.operator](value, self.limit)
 
+    @property
+    def is_upper(self) -> bool:
+        """Whether values may be too large."""
+        return self.operator in ("<", "<=")
+
+    def worst(self, values: Sequence[float]) -> float:
+        """The one of ``values`` (in the metric's unit) that is least likely to hold."""
+        if self.operator == "==":
+            return max(values, key=lambda value: abs(value - self.limit))
+        return max(values) if self.is_upper else min(values)
+
 
 def parse_threshold(text: str, known: dict[str, Definition]) -> Threshold:
     """The threshold that ``text`` says, of one of the metrics ``known``.

@@ -16,7 +16,7 @@ from jsonschema import Draft202012Validator
 
 from bench.cli import cli
 from bench.compare.sides import StoredRun
-from bench.exports.benchmark_files import github_action_benchmark, otava_csv
+from bench.exports.benchmark_files import bencher_metric_format, github_action_benchmark, otava_csv
 from bench.exports.escape import csv_cell, markdown_text
 from bench.exports.formats import FORMATS, export
 from bench.exports.tables import cost_rows, metric_rows, write_csv
@@ -129,6 +129,23 @@ def test_github_action_benchmark_gets_a_file_per_direction(exported: Path) -> No
     assert not found["smaller"] & found["bigger"]
     ranges = github_action_benchmark(synthetic_result("a", [0.01, 0.02]), Direction.SMALLER)
     assert {e["range"] for e in ranges if e["name"] == INFERENCE} == {"± 0.005"}
+
+
+def test_values_lie_within_the_bounds_of_the_replicates_also_where_the_run_has_their_sum() -> None:
+    result = synthetic_result("a", [0.01, 0.02])
+    arm = result["arms"]["kappa"]
+    of_one = arm["recomputed"]["inferences"]
+    arm["recomputed"]["inferences"] = 2 * of_one
+    entry = bencher_metric_format(result)["kappa"]["inferences"]
+    assert entry == {"value": of_one, "lower_value": of_one, "upper_value": of_one}
+    values = [
+        e["value"]
+        for e in github_action_benchmark(result, Direction.SMALLER)
+        if e["name"] == "kappa.inferences"
+    ]
+    assert values == [of_one]
+    header, row = otava_csv([result])
+    assert float(row[header.index("kappa.inferences")]) == of_one
 
 
 def test_bencher_metric_format(exported: Path) -> None:

@@ -145,6 +145,66 @@ def test_counts_are_gated_without_replicates() -> None:
     assert gate(text, head=base, base=head).exit_code is ExitCode.OK
 
 
+@pytest.mark.parametrize(
+    ("factor", "noise", "outcome", "words"),
+    [
+        (0.8, 1.0, Outcome.HOLDS, ""),
+        (1.0, 1.0, Outcome.REGRESSED, "with 95 % confidence the change is above"),
+        (0.95, 1.0, Outcome.REGRESSED, "p "),
+        (1.0, 20.0, Outcome.NOT_DECIDABLE, "more replicates"),
+    ],
+)
+def test_a_gain_that_is_asked_for_must_be_there(
+    factor: float, noise: float, outcome: Outcome, words: str
+) -> None:
+    base = [0.01 * (value / 0.01) ** noise for value in QUIET]
+    head = [factor * value for value in reversed(base)]
+    (check,) = gate(
+        f"{STAGE} <= -10 % vs base",
+        head=synthetic_result("h", head),
+        base=synthetic_result("b", base),
+    ).checks
+    assert check.outcome is outcome
+    assert words in check.note
+
+
+def test_the_note_names_the_end_of_the_doubt_that_the_threshold_limits() -> None:
+    noisy = [0.005, 0.02, 0.01, 0.012, 0.007, 0.015]
+    (check,) = gate(
+        f"{STAGE} >= -1 % vs base",
+        head=synthetic_result("h", [0.9 * value for value in noisy]),
+        base=synthetic_result("b", noisy),
+    ).checks
+    assert "with 95 % confidence it is above -" in check.note
+
+
+def test_a_count_must_hold_in_each_replicate() -> None:
+    """One that is wrong among many is no outlier."""
+    base, head = synthetic_result("b", QUIET[:4]), synthetic_result("h", QUIET[:4])
+    inferences = base["arms"]["kappa"]["replicates"]["1"]["recomputed"]["inferences"]
+    head["arms"]["kappa"]["replicates"]["4"]["recomputed"]["inferences"] += 9
+    texts = (f"kappa.inferences <= {inferences}", "kappa.inferences <= +1 % vs base")
+    absolute, relative = gate(*texts, head=head, base=base).checks
+    assert (absolute.outcome, relative.outcome) == (Outcome.BREACHED, Outcome.REGRESSED)
+    assert absolute.actual == f"{inferences + 9}"
+    assert absolute.note == relative.note == "the worst of 4 replicates"
+    assert gate(*texts, head=base, base=head).exit_code is ExitCode.OK
+    (least,) = gate(f"kappa.inferences >= {inferences + 1}", head=head).checks
+    assert (least.outcome, least.actual) == (Outcome.BREACHED, f"{inferences}")
+
+
+def test_a_metric_that_one_of_the_runs_lacks_was_not_measured() -> None:
+    """Without it, runs would be paired that did not run in turn."""
+    base = side("base", *(synthetic_result(f"b{n}", [value]) for n, value in enumerate(QUIET)))
+    heads = [synthetic_result(f"h{n}", [value]) for n, value in enumerate(QUIET)]
+    of_first = heads[0]["arms"]["kappa"]
+    for content in (of_first, of_first["replicates"]["1"]):
+        content["stage_parts"]["rows"] = []
+    report = run_gate([f"{STAGE} <= +3 % vs base"], side("head", *heads), base, is_paired=True, detect=DETECT)
+    assert report.checks[0].outcome is Outcome.NOT_MEASURED
+    assert "no such arm or pool" in report.checks[0].note
+
+
 def test_an_invalid_run_passes_no_gate_on_either_side(tmp_path: Path) -> None:
     bad, good = invalid("bad"), synthetic_result("good", [0.01])
     for head, base in ((bad, None), (bad, good), (good, bad)):

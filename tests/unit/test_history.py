@@ -145,6 +145,19 @@ def test_unlike_runs_stand_apart(tmp_path: Path) -> None:
     assert second.unlike == ("workload: mixed and constant",)
 
 
+def test_runs_with_another_number_of_replicates_stand_apart(tmp_path: Path) -> None:
+    """A count of a run is the sum of its replicates'."""
+    for number in range(1, 5):
+        result = add_run(tmp_path, number, 0.01)
+        if number > 2:
+            for arm in result["arms"].values():
+                arm["replicates"]["2"] = arm["replicates"]["1"]
+            (tmp_path / f"run-{number:02}" / "result.json").write_bytes(orjson.dumps(result))
+    first, second = load_history(tmp_path).groups
+    assert (len(first.runs), len(second.runs)) == (2, 2)
+    assert second.unlike == ("replicates: 1 and 2",)
+
+
 def test_the_page_is_well_formed_and_its_policy_allows_its_style_only(
     shifted: History, tmp_path: Path
 ) -> None:
