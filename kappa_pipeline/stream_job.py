@@ -20,6 +20,7 @@ from signals.architecture import AvailabilityEvent, DeadLetter, RunContext
 from signals.attempts import ATTEMPTS_EXHAUSTED, WORKERS_DISAPPEARED, retry_seconds
 from signals.compute import ComputeFailure, ComputeResult, ImageRef, LocalCompute, records_of
 from signals.encodings import encode_thrift
+from signals.errors import ServiceError
 from signals.gss import GssClient
 from signals.ledger import Ledger, Stage
 
@@ -157,7 +158,8 @@ class StreamJob:
             )
             for a in group
         ]
-        self._publisher.publish(messages)
+        # All but that is done: while Kafka is away no attempt fails, and there is nothing to read either.
+        _until_done(lambda: self._publisher.publish(messages), "signals can't be announced", ServiceError)
         published_ns = time.time_ns()
         for arrival in group:
             outcome = "ok" if arrival.missing else "skipped"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -21,7 +22,8 @@ from signals.inference import SignalValues
 from signals.ledger import Ledger, Stage
 from signals.record import record_key
 
-VERDICT = "verdict"  # of a job's progress: why its image is given up, while nobody could be told
+# Of a job's progress, while nobody could be told: why its image is given up, or that its signals are stored.
+VERDICT, STORED = "verdict", "stored"
 _NO_TENSOR = np.empty((0, 0, 3), np.uint8)
 
 
@@ -67,6 +69,11 @@ class Arrival:
         return self.event.galaxy, self.event.image_signature
 
     @property
+    def was_stored(self) -> bool:
+        """Whether an attempt before has stored its signals, and could tell nobody."""
+        return bool(self.job.progress.get(STORED))
+
+    @property
     def keys(self) -> list[bytes]:
         """Where the image's signals are stored."""
         galaxy, signature = self.image
@@ -99,7 +106,7 @@ class Ends:
                 arrival.trail.stage(Stage.PUBLISH, published_ns, outcome="ok" if recomputed else "skipped")
                 told.append(arrival.job)
             else:
-                self.fail(arrival, refusal)
+                self._announce_later(arrival, refusal)
         try:
             self.pinlater.ack(told)
         except Exception as problem:
@@ -135,6 +142,22 @@ class Ends:
         self._bury(arrival, ImageError(verdict["reason"], verdict["detail"]))
         return True
 
+    def _announce_later(self, arrival: Arrival, refusal: Exception) -> None:
+        """All but that is done, so it is no failed attempt, and however often no dead letter."""
+        arrival.has_ended = True
+        log(f"{arrival.event.image_signature} is stored, but could not be announced: {refusal}")
+        arrival.trail.stage(Stage.PUBLISH, outcome="retry", detail=f"{type(refusal).__name__}: {refusal}")
+        self._come_again(arrival, {STORED: True})
+
+    def _come_again(self, arrival: Arrival, progress: dict[str, Any]) -> None:
+        """Nobody could be told: the job is delivered after a pause, and knows what has come of it."""
+        try:
+            self.pinlater.checkpoint(arrival.job, retry_seconds(arrival.job.attempt), progress)
+        except Exception as problem:
+            log(
+                f"{arrival.event.image_signature}: its claim will run out, what came of it is lost: {problem}"
+            )
+
     def _bury(self, arrival: Arrival, error: ImageError) -> None:
         event = arrival.event
         letter = DeadLetter.of(
@@ -150,11 +173,7 @@ class Ends:
             self.publisher.dead_letters([letter])
             arrival.trail.dead_letter(str(error))
             self.pinlater.dead_letter(arrival.job, error.reason, letter.to_bytes().decode())
-        except Exception as problem:  # nobody was told: the job comes again, and knows its reason
+        except Exception as problem:
             log(f"{event.image_signature}: its dead letter could not be delivered: {problem}")
             verdict = {key: getattr(letter, key) for key in ("stage", "reason", "detail", "input_hash")}
-            try:
-                pause_seconds = retry_seconds(arrival.job.attempt)
-                self.pinlater.checkpoint(arrival.job, pause_seconds, {VERDICT: verdict})
-            except Exception as nor_this:
-                log(f"{event.image_signature}: its claim will run out, its reason is lost: {nor_this}")
+            self._come_again(arrival, {VERDICT: verdict})

@@ -89,7 +89,7 @@ class ImageGroups:
                 continue
             if self._ends.end_as_before(arrival):
                 continue
-            if job.attempt > self._context.max_attempts:
+            if job.attempt > self._context.max_attempts and not arrival.was_stored:
                 # Every attempt so far ended without a word: the image may be what kills its workers.
                 self._ends.fail(arrival, ImageError(ATTEMPTS_EXHAUSTED, WORKERS_DISAPPEARED))
             else:

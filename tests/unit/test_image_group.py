@@ -15,7 +15,7 @@ from lambda_pipeline.online.images_in_work import ImagesInWork
 from lambda_pipeline.online.inference_client import InferenceClient
 from lambda_pipeline.pinlater import Job, PinLater
 from lambda_pipeline.publisher import Publisher
-from signals.architecture import DeadLetter, MediaEvent, RunContext
+from signals.architecture import AvailabilityEvent, DeadLetter, MediaEvent, RunContext
 from signals.catalog import Catalog
 from signals.errors import ServiceError
 from signals.gss import GssClient
@@ -32,15 +32,18 @@ NO_IMAGE = b"<html>"
 class Servers:
     """Object store, signal store, queue and broker; the broker answers while it is ``up``."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, has_signals: bool = False) -> None:
         self.up = False
+        self.has_signals = has_signals
+        self.announced: list[AvailabilityEvent] = []
+        self.acked = 0
         self.fetched = 0
         self.letters: list[DeadLetter] = []
         self.buried: list[str] = []
         self.progress: dict[str, Any] = {}
 
     def contains_each(self, groups: Sequence[Sequence[bytes]]) -> list[list[bool]]:
-        return [[False] * len(keys) for keys in groups]
+        return [[self.has_signals] * len(keys) for keys in groups]
 
     def get(self, _key: str, _max_bytes: int) -> bytes:
         self.fetched += 1
@@ -50,6 +53,18 @@ class Servers:
         if not self.up:
             raise ServiceError("Kafka is away")
         self.letters += letters
+
+    def available(self, events: Sequence[AvailabilityEvent]) -> list[ServiceError | None]:
+        if not self.up:
+            return [ServiceError("Kafka is away")] * len(events)
+        self.announced += events
+        return [None] * len(events)
+
+    def ack(self, jobs: Sequence[Job]) -> None:
+        self.acked += len(jobs)
+
+    def fail(self, _job: Job, _pause_seconds: float) -> None:
+        """The job is delivered again."""
 
     def checkpoint(self, _job: Job, _claim_seconds: float, progress: dict[str, Any] | None = None) -> bool:
         self.progress = progress or self.progress
@@ -69,25 +84,39 @@ class Servers:
         return ImageGroups(context, Catalog.load(), model.manifest, clients, ends, ImagesInWork(), None)
 
 
+def deliver(servers: Servers, groups: ImageGroups, attempts: Sequence[int]) -> None:
+    """One arrival of the image, as often as it takes."""
+    event = MediaEvent(7, image_signature(NO_IMAGE), "crawled", "pins", 0, time.time_ns(), "images/7")
+    for attempt in attempts:
+        groups.run([Job(1, 1, attempt, asdict(event), servers.progress, time.time_ns())])
+
+
+def test_signals_that_are_stored_are_announced_however_long_kafka_is_away(
+    ledger: Ledger, tmp_path: Path
+) -> None:
+    servers = Servers(has_signals=True)
+    groups = servers.groups(ledger, Model.load(build_near_free_model(tmp_path)))
+    deliver(servers, groups, range(1, MAX_ATTEMPTS + 2))
+    assert (servers.announced, servers.acked) == ([], 0)
+    servers.up = True
+    deliver(servers, groups, [MAX_ATTEMPTS + 2])
+    assert [event.event_id for event in servers.announced] == [7]
+    assert (servers.acked, servers.letters, servers.buried) == (1, [], [])
+
+
 def test_a_verdict_that_could_not_be_told_is_told_by_a_later_attempt(ledger: Ledger, tmp_path: Path) -> None:
     servers = Servers()
     groups = servers.groups(ledger, Model.load(build_near_free_model(tmp_path)))
-    event = MediaEvent(7, image_signature(NO_IMAGE), "crawled", "pins", 0, time.time_ns(), "images/7")
-
-    def deliver(attempt: int) -> None:
-        groups.run([Job(1, 1, attempt, asdict(event), servers.progress, time.time_ns())])
-
-    for attempt in range(1, MAX_ATTEMPTS + 2):
-        deliver(attempt)
+    deliver(servers, groups, range(1, MAX_ATTEMPTS + 2))
     assert (servers.letters, servers.buried) == ([], [])
     servers.up = True
-    deliver(MAX_ATTEMPTS + 2)
+    deliver(servers, groups, [MAX_ATTEMPTS + 2])
 
     [letter] = servers.letters
     assert (letter.stage, letter.reason, letter.input_hash) == (
         "decode",
         "unsupported_format",
-        event.image_signature,
+        image_signature(NO_IMAGE),
     )
     assert (letter.attempts, servers.fetched) == (MAX_ATTEMPTS + 2, 1)
     assert servers.buried == ["unsupported_format"]

@@ -6,6 +6,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
 
+import pytest
+
 from kappa_pipeline.arrival import Arrival, Attempt
 from kappa_pipeline.kafka import Message, Publisher
 from kappa_pipeline.nrtg import plan_signals
@@ -14,6 +16,7 @@ from signals.architecture import MediaEvent, RunContext
 from signals.catalog import Catalog
 from signals.compute import ComputeResult, ImageRef, LocalCompute
 from signals.declaration import declared_signals
+from signals.errors import ServiceError
 from signals.gss import GssClient
 from signals.image import image_signature
 from signals.inference import InferenceEngine
@@ -41,12 +44,16 @@ class Store:
 
 
 class Outbox:
-    """A publisher that keeps what it was given."""
+    """A publisher that keeps what it was given, after so many ``refusals``."""
 
-    def __init__(self) -> None:
+    def __init__(self, refusals: int = 0) -> None:
         self.messages: list[Message] = []
+        self._refusals = refusals
 
     def publish(self, messages: Sequence[Message]) -> None:
+        if self._refusals:
+            self._refusals -= 1
+            raise ServiceError("Kafka is away")
         self.messages += messages
 
 
@@ -61,31 +68,53 @@ class Touchy(LocalCompute):
         return super().compute(images)
 
 
+def run_job(
+    compute: LocalCompute, keys: Sequence[str], store: Store, outbox: Outbox, ledger: Ledger, model: Model
+) -> list[Arrival]:
+    """One attempt at an arrival of each image, together."""
+    job = StreamJob(
+        cast(RunContext, CONTEXT),
+        plan_signals(declared_signals(), Catalog.load(), model.manifest.outputs),
+        compute,
+        cast(GssClient, store),
+        cast(Publisher, outbox),
+        ledger,
+        model_sha256=model.manifest.sha256,
+    )
+    now_ns = time.time_ns()
+    events = [
+        MediaEvent(number, key.rpartition("/")[2], "crawled", "pins", 0, now_ns, key)
+        for number, key in enumerate(keys)
+    ]
+    arrivals = [Arrival.of(Attempt(event, 1, event.scheduled_ns), ledger, "cpu:0") for event in events]
+    job.run(arrivals)
+    return arrivals
+
+
 def test_an_image_that_fails_its_batch_fails_alone(ledger: Ledger, tmp_path: Path) -> None:
     model, catalog = Model.load(build_near_free_model(tmp_path)), Catalog.load()
     images = {f"images/{image_signature(data)}": data for data in map(jpeg, range(4))}
     store, outbox = Store(), Outbox()
     with Touchy(images.__getitem__, InferenceEngine(model), catalog, ledger=ledger, pool="stream") as compute:
         compute.deadly = list(images)[1]
-        job = StreamJob(
-            cast(RunContext, CONTEXT),
-            plan_signals(declared_signals(), catalog, model.manifest.outputs),
-            compute,
-            cast(GssClient, store),
-            cast(Publisher, outbox),
-            ledger,
-            model_sha256=model.manifest.sha256,
-        )
-        now_ns = time.time_ns()
-        events = [
-            MediaEvent(number, key.rpartition("/")[2], "crawled", "pins", 0, now_ns, key)
-            for number, key in enumerate(images)
-        ]
-        arrivals = [Arrival.of(Attempt(event, 1, event.scheduled_ns), ledger, "cpu:0") for event in events]
-        job.run(arrivals)
+        arrivals = run_job(compute, list(images), store, outbox, ledger, model)
     assert [arrival.attempt.retry_seconds is None for arrival in arrivals] == [True, False, True, True]
     assert [message.key.decode() for message in outbox.messages] == [
         arrival.event.image_signature for arrival in arrivals if arrival.attempt.retry_seconds is None
     ]
     assert {message.topic for message in outbox.messages} == {"available"}
     assert len(store.values) % 3 == 0 and store.values
+
+
+def test_signals_that_are_stored_are_announced_however_long_kafka_is_away(
+    ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kappa_pipeline.stream_job.retry_seconds", lambda _tries: 0.0)
+    model = Model.load(build_near_free_model(tmp_path))
+    data = jpeg(0)
+    store, outbox = Store(), Outbox(refusals=CONTEXT.max_attempts + 1)
+    engine = InferenceEngine(model)
+    with LocalCompute(lambda _key: data, engine, Catalog.load(), ledger=ledger, pool="stream") as compute:
+        (arrival,) = run_job(compute, [f"images/{image_signature(data)}"], store, outbox, ledger, model)
+    assert (arrival.has_ended, arrival.attempt.retry_seconds) == (True, None)
+    assert [message.topic for message in outbox.messages] == ["available"]
