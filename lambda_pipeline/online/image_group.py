@@ -166,19 +166,20 @@ class ImageGroups:
     def _infer(self, group: list[Arrival]) -> list[Arrival]:
         images, galaxies = [a.tensor for a in group], [a.event.galaxy for a in group]
         for arrival, inferred in zip(group, self._clients.inference.infer(images, galaxies), strict=True):
-            if isinstance(inferred, ImageError):
-                self._ends.fail(arrival, inferred)
-            else:
-                self._computed(arrival, inferred)
+            self._computed(arrival, inferred)
         return [arrival for arrival in group if not arrival.has_ended]
 
     def _computed(self, arrival: Arrival, inferred: Inferred) -> None:
         start_ns, end_ns, size = inferred.batch_start_ns, inferred.inference_end_ns, inferred.batch_size
         if self._context.inference.is_up and inferred.batch_position == 0:
-            # An external service books nothing in the ledger of a run; the batches of others are not seen.
+            # An external service books nothing in a run's ledger. A batch that runs share is booked once.
             book_batch(self._clients.ledger, inferred.device, start_ns, end_ns, size, pool=POOL, path=POOL)
         arrival.trail.stage(Stage.BATCH_WAIT, start_ns, batch_size=size)
-        arrival.trail.stage(Stage.INFERENCE, end_ns, device=inferred.device, batch_size=size)
+        outcome = "ok" if inferred.failure is None else "error"
+        arrival.trail.stage(Stage.INFERENCE, end_ns, device=inferred.device, batch_size=size, outcome=outcome)
+        if inferred.failure is not None:
+            self._ends.fail(arrival, inferred.failure)
+            return
         arrival.values, arrival.stage = inferred.values, Stage.ENCODE
 
     def _encode(self, arrival: Arrival) -> None:

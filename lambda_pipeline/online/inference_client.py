@@ -29,9 +29,10 @@ PROBE_SECONDS = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Inferred:
-    """The signals of one image. Times in Unix ns, by the service's clock."""
+    """The signals of one image, or why it has none. Times in Unix ns, by the service's clock."""
 
     values: SignalValues
+    failure: ImageError | None
     batch_start_ns: int
     inference_end_ns: int
     batch_size: int
@@ -63,17 +64,17 @@ class InferenceClient:
         self._lock = threading.Lock()
         self._rpc: RpcClient | None = None
 
-    def infer(self, images: Sequence[RgbImage], galaxies: Sequence[str]) -> list[Inferred | ImageError]:
+    def infer(self, images: Sequence[RgbImage], galaxies: Sequence[str]) -> list[Inferred]:
         """uint8 (size, size, 3) each -> the values of every signal that the image's galaxy keeps, or why it
         has none; in order, any number of images. Raises ServiceError for all that may pass.
         """
-        found: list[Inferred | ImageError] = []
+        found: list[Inferred] = []
         while len(found) < len(images):
             part = slice(len(found), len(found) + idl.IMAGES_PER_CALL)
             found += self._infer(images[part], galaxies[part])
         return found
 
-    def _infer(self, images: Sequence[RgbImage], galaxies: Sequence[str]) -> list[Inferred | ImageError]:
+    def _infer(self, images: Sequence[RgbImage], galaxies: Sequence[str]) -> list[Inferred]:
         rpc = self._connected()
         packed = b"".join(np.ascontiguousarray(image).data for image in images)
         deadline_ns = time.time_ns() + round(self._timeout_seconds * 1e9)
@@ -134,11 +135,11 @@ class InferenceClient:
         rpc.close()
 
 
-def _inferred(answer: Any, galaxy: str) -> Inferred | ImageError:
-    if answer.failure_reason:
-        return ImageError(answer.failure_reason, answer.failure_detail)
+def _inferred(answer: Any, galaxy: str) -> Inferred:
+    reason = answer.failure_reason
     return Inferred(
-        values=_values(answer.signals, galaxy),
+        values={} if reason else _values(answer.signals, galaxy),
+        failure=ImageError(reason, answer.failure_detail) if reason else None,
         batch_start_ns=answer.batch_start_ns,
         inference_end_ns=answer.inference_end_ns,
         batch_size=answer.batch_size,
