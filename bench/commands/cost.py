@@ -13,7 +13,9 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from bench.commands.options import output_option, run_argument
+from bench.commands.outcome import warn_if_invalid
 from bench.commands.results_console import results_console
+from bench.compare.sides import StoredRun
 from bench.cost.focus import focus_table, write_focus
 from bench.cost.ledger_cost import Total
 from bench.cost.measured_inputs import coefficients_toml, device_toml, measured_coefficients
@@ -64,16 +66,16 @@ def cost(
     day at your numbers feed `lkbench plan` with what --inputs writes.
     """
     run_dir = find_run(run, output)
-    path = run_dir / "result.json"
-    if not path.is_file():
-        raise ConfigurationError(f"{run_dir} has no result.json: only a run that ended has a cost")
-    result = orjson.loads(path.read_bytes())
+    stored = StoredRun.load(run_dir / "result.json")
+    warn_if_invalid(stored)
+    result = stored.result
     book = PriceBook.load(prices)
     book.require_purchase(purchase)
     machine = Machine(instance, devices_per_instance) if instance else None
     costs = run_costs(result, book, machine, purchase)
     if as_json:
-        click.echo(orjson.dumps(_document(costs, book), option=orjson.OPT_INDENT_2).decode())
+        document = {"run_is_valid": stored.is_valid, **_document(costs, book)}
+        click.echo(orjson.dumps(document, option=orjson.OPT_INDENT_2).decode())
     else:
         results_console().print(_tables(costs, book))
     if focus is not None:

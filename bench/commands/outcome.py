@@ -1,4 +1,4 @@
-"""How a command that measures against targets ends."""
+"""How a command that measures ends: whether its targets are met, and whether its figures count."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 import orjson
 
+from bench.compare.sides import StoredRun
 from bench.exit_codes import ExitCode
 from bench.throughput.targets import Target
 from signals.whole_file import replace_file
@@ -25,6 +26,13 @@ def keep(path: Path | None, plain: Mapping[str, object], *, is_complete: bool) -
     if path is not None:
         whole = {"is_complete": is_complete, **plain}
         replace_file(path, orjson.dumps(whole, option=orjson.OPT_INDENT_2))
+
+
+def warn_if_invalid(run: StoredRun) -> None:
+    """Say on stderr that what the command tells of an INVALID run doesn't count."""
+    if not run.is_valid:
+        names = ", ".join(str(rule["id"]) for rule in run.broken_rules)
+        click.echo(f"run {run.name} is INVALID ({names}): its figures don't count", err=True)
 
 
 def hold(targets: Sequence[Target]) -> None:

@@ -12,7 +12,9 @@ from rich.table import Table
 from rich.text import Text
 
 from bench.commands.options import output_option
+from bench.commands.outcome import warn_if_invalid
 from bench.commands.results_console import results_console
+from bench.compare.sides import StoredRun
 from bench.cost.replay import Comparison, Run, replay
 from bench.exit_codes import ExitCode
 from bench.figures_table import figures_table
@@ -32,7 +34,10 @@ def simulate(run: str, against: str, seed: int, output: Path, as_json: bool) -> 
     within 5 %, median and 95th percentile of both consumers' availability within 10 %; otherwise the exit
     code says so. Use runs of the same machine, with other rates, days and seeds.
     """
-    rows = replay(Run.load(find_run(run, output)), Run.load(find_run(against, output)), seed=seed)
+    folders = [find_run(reference, output) for reference in (run, against)]
+    for folder in folders:
+        warn_if_invalid(StoredRun.load(folder / "result.json"))
+    rows = replay(*map(Run.load, folders), seed=seed)
     if as_json:
         document = [{**asdict(row), "error": row.error, "ok": row.ok} for row in rows]
         click.echo(orjson.dumps(document, option=orjson.OPT_INDENT_2).decode())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
@@ -99,8 +99,17 @@ FORMATS: dict[str, Format] = {
 }
 
 
-def export(run: StoredRun, names: list[str], folder: Path) -> list[Path]:
-    """Write the formats ``names`` of a run below ``folder``. Returns the files."""
+# Of tools that keep a series of figures, or a baseline: what has no verdict there would count as any other.
+WITHOUT_VERDICT = frozenset({"pytest-benchmark", "github-action-benchmark", "bencher", "otava"})
+
+
+def export(run: StoredRun, names: Sequence[str], folder: Path) -> list[Path]:
+    """Write the formats ``names`` of a run below ``folder``. Returns the files.
+
+    Raises InvalidRun, and writes nothing, where an INVALID run is to go into a format ``WITHOUT_VERDICT``.
+    """
+    if WITHOUT_VERDICT.intersection(names):
+        run.require_valid()
     folder.mkdir(parents=True, exist_ok=True)
     return [path for name in names for path in FORMATS[name](run, folder)]
 

@@ -35,6 +35,7 @@ def metric_rows(result: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         for replicate, reading in [(None, metric.reading), *metric.replicates.items()]:
             yield {
                 "run_id": str(result["run_id"]),
+                "run_is_valid": bool(result["validity"]["valid"]),
                 "metric": metric.id,
                 "replicate": replicate,
                 "value": None if reading.value is None else float(reading.value),

@@ -35,7 +35,7 @@ class Direction(StrEnum):
 class Noise(StrEnum):
     """How far two runs of the same code differ."""
 
-    TIME = "time"  # by what the machine does besides: compared with a test, against a noise floor
+    TIME = "time"  # by what the machine does, and when: compared with a test, against a noise floor
     COUNT = "count"  # hardly at all: compared as they are
 
 

@@ -22,8 +22,9 @@ A run has each metric once as a whole and once for each replicate, at the same p
 is never 0, and a gate that asks for it fails. The query is a file in `bench/sql/`; where there is none, the
 figure is computed from the Parquet files of the Hive partitions (`bench/agreement.py`).
 
-*time*: varies with what the machine does besides; compared with a test against a noise floor. *count*: hardly
-varies; compared as it is.
+*time*: varies from run to run, as times do, and calls and bytes that depend on what was worked on together;
+compared with a test against a noise floor. *count*: the same in every run of the same code; compared as it
+is.
 """
 
 

@@ -20,17 +20,18 @@ STATISTICS = {
     "p99": "99th percentile",
     "max": "Longest",
 }
-# What processes of a kind (gpu_worker, kafka, …) took: resource, end of the metric's name, text, unit, noise.
+# What processes of a kind (gpu_worker, kafka, …) took: resource, end of the metric's name, text, unit. Calls
+# and bytes vary too, by what happened to be worked on together.
 COUNTED = (
-    ("cpu", "cpu_seconds", "CPU seconds", Unit.SECONDS, Noise.TIME),
-    ("peak_memory", "peak_memory_bytes", "Peak memory of the largest process", Unit.BYTES, Noise.TIME),
-    ("s3_get", "s3_gets", "S3 GET requests", Unit.COUNT, Noise.COUNT),
-    ("s3_put", "s3_puts", "S3 PUT requests", Unit.COUNT, Noise.COUNT),
-    ("s3_read", "s3_read_bytes", "Bytes read from S3", Unit.BYTES, Noise.COUNT),
-    ("s3_written", "s3_written_bytes", "Bytes written to S3", Unit.BYTES, Noise.COUNT),
-    ("kafka_produced", "kafka_messages", "Messages sent to Kafka", Unit.COUNT, Noise.COUNT),
-    ("queue_statements", "queue_statements", "SQL statements to PinLater's queue", Unit.COUNT, Noise.COUNT),
-    ("rpc_gss", "gss_calls", "Calls of GSS", Unit.COUNT, Noise.COUNT),
+    ("cpu", "cpu_seconds", "CPU seconds", Unit.SECONDS),
+    ("peak_memory", "peak_memory_bytes", "Peak memory of the largest process", Unit.BYTES),
+    ("s3_get", "s3_gets", "S3 GET requests", Unit.COUNT),
+    ("s3_put", "s3_puts", "S3 PUT requests", Unit.COUNT),
+    ("s3_read", "s3_read_bytes", "Bytes read from S3", Unit.BYTES),
+    ("s3_written", "s3_written_bytes", "Bytes written to S3", Unit.BYTES),
+    ("kafka_produced", "kafka_messages", "Messages sent to Kafka", Unit.COUNT),
+    ("queue_statements", "queue_statements", "SQL statements to PinLater's queue", Unit.COUNT),
+    ("rpc_gss", "gss_calls", "Calls of GSS", Unit.COUNT),
 )
 HOURS = {
     "allocated": "Hours for which devices are held: an always-on pool for the days, any other pool for its "
@@ -236,41 +237,34 @@ def _resources() -> list[Definition]:
             "CPU seconds of all processes of the arm and its servers per distinct image, without the harness "
             "and its clients.",
             Unit.SECONDS_PER_IMAGE,
-            Noise.TIME,
         ),
-        "s3_requests_per_image": ("S3 requests per distinct image.", Unit.PER_IMAGE, Noise.COUNT),
-        "kafka_messages_per_image": (
-            "Messages sent to Kafka per distinct image.",
-            Unit.PER_IMAGE,
-            Noise.COUNT,
-        ),
+        "s3_requests_per_image": ("S3 requests per distinct image.", Unit.PER_IMAGE),
+        "kafka_messages_per_image": ("Messages sent to Kafka per distinct image.", Unit.PER_IMAGE),
         "rpc_calls_per_image": (
             "Calls of GSS and of the inference service per distinct image, without those of the harness's "
             "clients.",
             Unit.PER_IMAGE,
-            Noise.COUNT,
         ),
         "bytes_stored_per_signal": (
             "Bytes in S3, in the Hive table and in Rockstore at the end, per signal of the table.",
             Unit.BYTES,
-            Noise.COUNT,
         ),
     }
     return [
         *(
             Definition(
-                f"{{arm}}.{name}", name.replace("_", " "), unit, Direction.SMALLER, noise, text, "resources",
-                Figure(f"resources.{name}"),
+                f"{{arm}}.{name}", name.replace("_", " "), unit, Direction.SMALLER, Noise.TIME, text,
+                "resources", Figure(f"resources.{name}"),
             )
-            for name, (text, unit, noise) in figures.items()
+            for name, (text, unit) in figures.items()
         ),
         *(
             Definition(
-                f"{{arm}}.{{process}}.{ending}", f"{{process}}: {text}", unit, Direction.SMALLER, noise,
+                f"{{arm}}.{{process}}.{ending}", f"{{process}}: {text}", unit, Direction.SMALLER, Noise.TIME,
                 f"{text} of one kind of process.", "resources",
                 Rows("resources", "value", ("process",), ("resource", name)),
             )
-            for name, ending, text, unit, noise in COUNTED
+            for name, ending, text, unit in COUNTED
         ),
     ]  # fmt: skip
 

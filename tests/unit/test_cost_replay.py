@@ -13,6 +13,7 @@ from click.testing import CliRunner
 from bench.commands.simulate import simulate as simulate_command
 from bench.cost.replay import Comparison, Run, replay
 from bench.exit_codes import ExitCode
+from bench.results import write_result
 from signals.errors import ConfigurationError
 from signals.ledger import Stage
 from tests.unit.synthetic_run import GALAXY, SyntheticRun, complete_run, signature
@@ -68,7 +69,13 @@ def test_a_run_on_a_slower_device_is_not_reproduced(tmp_path: Path) -> None:
     assert not rows["online availability, median"].ok
     assert rows["  in batches, always-on pool"].error == pytest.approx(0.05 / 0.08 - 1)
     assert rows["device time held, all pools"].ok
+    result = write_result(fitted)
+    result["validity"]["valid"] = False
+    (fitted / "result.json").write_bytes(orjson.dumps(result))
+    write_result(other)
     shown = CliRunner().invoke(simulate_command, [str(fitted), "--against", str(other), "--json"])
+    assert f"run {fitted.name} is INVALID" in shown.stderr
+    assert f"run {other.name} is INVALID" not in shown.stderr
     assert shown.exit_code == ExitCode.VERIFICATION_FAILED
     assert {row["figure"] for row in orjson.loads(shown.stdout)} == set(rows)
     again = CliRunner().invoke(simulate_command, [str(fitted), "--against", str(fitted)])

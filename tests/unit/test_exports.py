@@ -24,6 +24,7 @@ from bench.image_names import FILE, SCHEMA
 from bench.metrics import Direction, measure
 from bench.results import compute_result, write_result
 from bench.schema import result_schema
+from signals.errors import InvalidRun
 from tests.unit.synthetic_result import INFERENCE, synthetic_result, write_run
 from tests.unit.synthetic_run import SyntheticRun, complete_run, signature
 from tests.unit.test_resources import count
@@ -249,6 +250,22 @@ def test_the_command_writes_what_is_asked_for(run_dir: Path, tmp_path: Path) -> 
     done = CliRunner().invoke(cli, ["export", str(alone / "result.json"), "--format", "csv"])
     assert [Path(line).name for line in done.stdout.split()] == ["metrics.csv"]
     assert len(list(metric_rows(synthetic_result("alone", [0.01])))) > 200
+
+
+def test_an_invalid_run_goes_into_no_series_of_another_tool(tmp_path: Path) -> None:
+    result = synthetic_result("bad", [0.01])
+    result["validity"].update(valid=False, verdict="INVALID")
+    result["validity"]["rules"][0]["ok"] = False
+    folder = write_run(tmp_path, result)
+    with pytest.raises(InvalidRun):
+        export(StoredRun.load(folder / "result.json"), ["csv", "bencher"], tmp_path / "x")
+    assert not (tmp_path / "x").exists()
+    write_run(tmp_path, synthetic_result("good", [0.01]))
+    done = CliRunner().invoke(cli, ["export", str(tmp_path), "--format", "otava", "--format", "csv"])
+    assert done.exit_code == 0, done.stderr
+    assert "run bad is INVALID" in done.stderr
+    written = [str(Path(line).relative_to(tmp_path)) for line in done.stdout.split()]
+    assert written == ["bad/export/metrics.csv", "good/export/otava.csv", "good/export/metrics.csv"]
 
 
 def test_figures_are_exported_as_svg_and_png(run_dir: Path, tmp_path: Path) -> None:

@@ -62,8 +62,8 @@ def test_names_are_unique_and_say_their_unit() -> None:
     for definition in DEFINITIONS:
         assert definition.pattern.endswith(endings.get(definition.unit, "")), definition.pattern
         assert definition.definition.endswith("."), definition.pattern
-        if definition.unit in (Unit.COUNT, Unit.RATIO):
-            assert definition.noise is Noise.COUNT
+        is_exact = definition.unit in (Unit.COUNT, Unit.RATIO) and definition.query != "resources"
+        assert (definition.noise is Noise.COUNT) == is_exact, definition.pattern
 
 
 def test_a_figure_stands_where_it_says_and_is_what_its_query_gives(
