@@ -67,6 +67,7 @@ class Child:
     restart: bool
     popen: AccountedPopen
     restarts: int = 0
+    failed_starts: int = 0  # since it died: the machine lacks memory, processes or descriptors for now
     expected: bool = field(default=False)  # its end is wanted or was reported
 
     @property
@@ -78,11 +79,12 @@ class Child:
 class ProcessGroup:
     """Starts children, watches them, stops them in reverse order.
 
-    A child with ``restart=True`` is started again when it dies, as a cluster manager would do; any other
-    child that dies makes :meth:`check` raise.
+    A child with ``restart=True`` is started again when it dies, up to ``MAX_RESTARTS`` times, as a cluster
+    manager would do; ``on_restart`` is told of each. Any other death makes :meth:`check` raise.
     """
 
     MAX_RESTARTS = 20
+    MAX_FAILED_STARTS = 120  # of one child in a row, every WATCH_SECONDS: half a minute
     RESTARTS_BEFORE_READY = 1  # a worker that never came up is broken, not unlucky
 
     def __init__(self, log_dir: Path, on_restart: Callable[[Child], None] | None = None) -> None:
@@ -141,8 +143,10 @@ class ProcessGroup:
                 if not child.expected and not child.restart and child.popen.poll() is not None:
                     child.expected = True
                     raise ServiceError(_died(child))
-                if child.restarts > self.MAX_RESTARTS:
-                    raise ServiceError(f"{child.name} keeps dying; its log is {child.log}")
+                if child.restart and child.failed_starts > self.MAX_FAILED_STARTS:
+                    raise ServiceError(
+                        f"{child.name} can't be started again; its log is {child.log}{log_tail(child.log)}"
+                    )
 
     def wait_for_file(self, child: Child, path: Path, timeout_seconds: float) -> dict[str, object]:
         """Wait until ``child`` wrote the JSON file ``path`` (it does so when ready) and return its content.
@@ -203,8 +207,8 @@ class ProcessGroup:
         self.stop()
 
     def _popen(self, child: Child) -> AccountedPopen:
-        with child.log.open("ab") as log:
-            try:
+        try:
+            with child.log.open("ab") as log:
                 popen = AccountedPopen(
                     child.name,
                     bound_to_this_process(child.argv, child.user),
@@ -215,8 +219,8 @@ class ProcessGroup:
                     cwd=child.cwd,
                     start_new_session=True,
                 )
-            except OSError as error:
-                raise ServiceError(f"{child.name} could not be started: {error}") from error
+        except OSError as error:
+            raise ServiceError(f"{child.name} could not be started: {error}") from error
         self._sessions.append(popen.pid)
         return popen
 
@@ -252,19 +256,33 @@ class ProcessGroup:
                 child.popen.look()
 
     def _restart_dead(self) -> None:
+        restarted = []
         with self._lock:
             if self._stopping:
                 return
-            dead = [c for c in self._children if c.restart and c.popen.poll() is not None]
-            for child in dead:
-                child.restarts += 1
-                if child.restarts > self.MAX_RESTARTS:
-                    child.restart = False
+            for child in self._children:
+                if not child.restart or child.popen.poll() is None:
                     continue
-                child.popen = self._popen(child)
-        for child in dead:
+                if child.restarts == self.MAX_RESTARTS:
+                    child.restart = False
+                elif self._start_again(child):
+                    restarted.append(child)
+        for child in restarted:
             if self._on_restart is not None:
                 self._on_restart(child)
+
+    def _start_again(self, child: Child) -> bool:
+        try:
+            child.popen = self._popen(child)
+        except ServiceError as error:
+            if not child.failed_starts:
+                with contextlib.suppress(OSError), child.log.open("a") as log:
+                    log.write(f"{error}\n")
+            child.failed_starts += 1
+            return False
+        child.failed_starts = 0
+        child.restarts += 1
+        return True
 
 
 _NO_PROCESS: AccountedPopen = None  # type: ignore[assignment]  # replaced before a Child is seen
@@ -338,4 +356,5 @@ def _signal_group(child: Child, number: int) -> None:
 
 def _died(child: Child) -> str:
     code, log = child.popen.returncode, child.log
-    return f"{child.name} ended with code {code}; its log is {log}{log_tail(log)}"
+    restarts = f" after {child.restarts} restarts" if child.restarts else ""
+    return f"{child.name} ended with code {code}{restarts}; its log is {log}{log_tail(log)}"

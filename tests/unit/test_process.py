@@ -83,6 +83,40 @@ def test_a_worker_is_restarted_and_counted(tmp_path: Path) -> None:
     assert not psutil.pid_exists(last)
 
 
+def test_a_restart_that_fails_is_tried_again_and_counts_when_it_has_happened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ProcessGroup, "MAX_FAILED_STARTS", 0)
+    seen: list[str] = []
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    with ProcessGroup(tmp_path, on_restart=lambda child: seen.append(child.name)) as group:
+        homeless = group.start("homeless", SLEEP, cwd=folder, restart=True)
+        other = group.start("other", SLEEP, restart=True)
+        folder.rmdir()
+        for child in (homeless, other):
+            os.kill(child.pid, signal.SIGKILL)
+        wait_until(lambda: seen == ["other"])
+        assert (homeless.restarts, other.restarts) == (0, 1)
+        with pytest.raises(ServiceError, match=r"homeless can't be started again(.|\n)*could not be started"):
+            group.check()
+        folder.mkdir()
+        wait_until(lambda: seen == ["other", "homeless"])
+        assert (homeless.restarts, other.restarts) == (1, 1)
+        group.check()
+
+
+def test_a_worker_that_keeps_dying_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ProcessGroup, "MAX_RESTARTS", 1)
+    seen: list[int] = []
+    with ProcessGroup(tmp_path, on_restart=lambda child: seen.append(child.restarts)) as group:
+        child = group.start("worker", [*PYTHON, "raise SystemExit(3)"], restart=True)
+        wait_until(lambda: not child.restart)
+        with pytest.raises(ServiceError, match="worker ended with code 3 after 1 restart"):
+            group.check()
+    assert seen == [1]
+
+
 def test_a_stopped_child_is_not_restarted_nor_reported(tmp_path: Path) -> None:
     with ProcessGroup(tmp_path) as group:
         child = group.start("worker", SLEEP, restart=True)
