@@ -130,15 +130,23 @@ class RpcServer:
             except OSError:  # also the poll's timeout; and being out of file descriptors must not end us
                 self._closing.wait(0.001)
                 continue
-            thread = threading.Thread(target=self._serve, args=(connection,), name="rpc", daemon=True)
-            with self._lock:
-                full = len(self._connections) >= self._limits.max_connections
-                if not full:
-                    self._connections[connection] = thread
-            if full:
+            if not self._begin(connection):
                 connection.close()
-            else:
-                thread.start()
+
+    def _begin(self, connection: socket.socket) -> bool:
+        # Whether there is room for one more, and a thread.
+        thread = threading.Thread(target=self._serve, args=(connection,), name="rpc", daemon=True)
+        with self._lock:
+            if len(self._connections) >= self._limits.max_connections:
+                return False
+            self._connections[connection] = thread
+        try:
+            thread.start()
+        except RuntimeError:  # the system gives no thread for now
+            with self._lock:
+                del self._connections[connection]
+            return False
+        return True
 
     def _serve(self, connection: socket.socket) -> None:
         try:

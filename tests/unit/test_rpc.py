@@ -284,6 +284,23 @@ def test_connections_are_bounded_and_free_again(server: RpcServer) -> None:
         assert client.call("echo", [b"a"]) == [b"a"]
 
 
+def test_a_server_that_gets_no_thread_refuses_and_serves_again(
+    server: RpcServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(thread: threading.Thread) -> None:
+        if thread.name == "rpc":
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    start = threading.Thread.start
+    with RpcClient(IDL.Echo, server.host, server.port, TOKEN) as client:
+        with monkeypatch.context() as patched:
+            patched.setattr(threading.Thread, "start", refuse)
+            with pytest.raises(RpcUnavailable, match=r"no more connections|reset"):
+                client.call("echo", [b"a"])
+        assert client.call("echo", [b"a"]) == [b"a"]
+
+
 def test_concurrent_calls_of_one_client(client: RpcClient) -> None:
     with ThreadPoolExecutor(3) as pool:
         answers = list(pool.map(lambda n: client.call("echo", [b"%d" % n]), range(200)))
