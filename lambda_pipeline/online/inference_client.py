@@ -70,7 +70,7 @@ class InferenceClient:
         """
         found: list[Inferred] = []
         while len(found) < len(images):
-            part = slice(len(found), len(found) + idl.IMAGES_PER_CALL)
+            part = slice(len(found), len(found) + _fitting(images[len(found) :]))
             found += self._infer(images[part], galaxies[part])
         return found
 
@@ -133,6 +133,16 @@ class InferenceClient:
             if self._rpc is rpc:
                 self._rpc = None
         rpc.close()
+
+
+def _fitting(images: Sequence[RgbImage]) -> int:
+    """How many of the first images fit into one call; at least 1."""
+    size_bytes = 0
+    for count, image in enumerate(images[: idl.IMAGES_PER_CALL]):
+        size_bytes += image.nbytes
+        if count and size_bytes > idl.BYTES_PER_CALL:
+            return count
+    return min(len(images), idl.IMAGES_PER_CALL)
 
 
 def _inferred(answer: Any, galaxy: str) -> Inferred:

@@ -7,7 +7,8 @@ from typing import Any
 
 import thriftpy2
 
-IMAGES_PER_CALL = 64  # an image of 224 x 224 has 150 KB: far below RpcLimits.max_frame_bytes
+IMAGES_PER_CALL = 64
+BYTES_PER_CALL = 60 * 2**20  # of images; with the rest of a call below RpcLimits.max_frame_bytes
 
 _loaded: Any = thriftpy2.load(
     str(Path(__file__).with_name("inference.thrift")), module_name="lambda_inference_thrift"

@@ -3,19 +3,26 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterator
-from typing import Any
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
 
+from lambda_pipeline.online import inference_idl as idl
+from lambda_pipeline.online.inference_client import InferenceClient
 from lambda_pipeline.online.inference_idl import IMAGES_PER_CALL
 from lambda_pipeline.online.inference_service import InferenceHandler
-from signals.errors import ConfigurationError
+from signals.architecture import RpcEndpoint, RunContext
+from signals.errors import ConfigurationError, ImageError
 from signals.inference import InferenceEngine, signal_values
 from signals.model import Model
 from signals.near_free import build_near_free_model
+from signals.rpc import RpcServer
 
 MAX_BATCH = 4
+TOKEN = "the token of this run"
 
 
 @pytest.fixture(scope="module")
@@ -69,3 +76,32 @@ def test_bytes_that_are_not_whole_images_are_refused(handler: InferenceHandler) 
 def test_a_deadline_that_passed_fails_the_call(handler: InferenceHandler) -> None:
     with pytest.raises(Exception, match=r"deadline|in time"):
         handler.infer(images(1).tobytes(), ["pins"], time.time_ns() - 1)
+
+
+class Refuser:
+    """An inference service that finds every image at fault."""
+
+    def __init__(self) -> None:
+        self.calls: list[int] = []
+
+    def infer(self, _images: bytes, galaxies: list[str], _deadline_ns: int) -> list[Any]:
+        self.calls.append(len(galaxies))
+        return [idl.Answer(failure_reason="non_finite_output") for _ in galaxies]
+
+
+def client_of(endpoint: RpcEndpoint, arm_dir: Path) -> InferenceClient:
+    context = cast(RunContext, SimpleNamespace(inference=endpoint, arm_dir=arm_dir))
+    return InferenceClient(context, timeout_seconds=10.0, absence_seconds=0.0)
+
+
+@pytest.mark.parametrize(
+    ("size", "count", "calls"), [(224, 70, [64, 6]), (600, 64, [58, 6]), (4500, 2, [1, 1])]
+)
+def test_a_call_holds_as_many_images_as_fit(tmp_path: Path, size: int, count: int, calls: list[int]) -> None:
+    service = Refuser()
+    with RpcServer(idl.Inference, service, TOKEN) as server:
+        client = client_of(RpcEndpoint(server.host, server.port, TOKEN), tmp_path)
+        with contextlib.closing(client):
+            found = client.infer([np.zeros((size, size, 3), np.uint8)] * count, ["pins"] * count)
+    assert [type(answer) for answer in found] == [ImageError] * count
+    assert service.calls == calls
