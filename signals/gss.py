@@ -29,6 +29,7 @@ from signals.rpc import RpcClient, RpcServer
 
 KEYS_PER_CALL = 1_000
 BYTES_PER_CALL = 16 * 2**20  # of values; far below RpcLimits.max_frame_bytes
+TIMEOUT_SECONDS = 30.0
 RETRY_SECONDS = 10.0
 
 _idl = thriftpy2.load(str(IDL_DIR / "gss.thrift"), module_name="gss_thrift")
@@ -37,15 +38,23 @@ _idl = thriftpy2.load(str(IDL_DIR / "gss.thrift"), module_name="gss_thrift")
 class GssClient:
     """Looks signals up in one store and writes them. Thread-safe. Raises ServiceError without an answer.
 
-    A call outlives a restart of GSS that takes less than ``retry_seconds``.
+    A call outlives a restart of GSS that takes less than ``retry_seconds``; ``timeout_seconds`` bounds each
+    wait for its answer.
     """
 
     MAINTENANCE_TIMEOUT_SECONDS = 600.0  # of calls whose work grows with the store
 
-    def __init__(self, endpoint: RpcEndpoint, store: str, *, retry_seconds: float = RETRY_SECONDS) -> None:
+    def __init__(
+        self,
+        endpoint: RpcEndpoint,
+        store: str,
+        *,
+        timeout_seconds: float = TIMEOUT_SECONDS,
+        retry_seconds: float = RETRY_SECONDS,
+    ) -> None:
         server = (endpoint.host, endpoint.port, endpoint.token)
         self._store = store
-        self._rpc = RpcClient(_idl.Gss, *server, retry_seconds=retry_seconds)
+        self._rpc = RpcClient(_idl.Gss, *server, timeout_seconds=timeout_seconds, retry_seconds=retry_seconds)
         self._maintenance = RpcClient(
             _idl.Gss,
             *server,
@@ -54,9 +63,17 @@ class GssClient:
         )
 
     @classmethod
-    def of_run(cls, context: RunContext, *, retry_seconds: float = RETRY_SECONDS) -> GssClient:
+    def of_run(
+        cls,
+        context: RunContext,
+        *,
+        timeout_seconds: float = TIMEOUT_SECONDS,
+        retry_seconds: float = RETRY_SECONDS,
+    ) -> GssClient:
         """A client of the store of one replicate of a run."""
-        return cls(context.gss, context.namespace, retry_seconds=retry_seconds)
+        return cls(
+            context.gss, context.namespace, timeout_seconds=timeout_seconds, retry_seconds=retry_seconds
+        )
 
     def get(self, key: bytes) -> bytes | None:
         """The value of one key, None if it has none."""

@@ -18,13 +18,12 @@ from lambda_pipeline.online.image_group import Clients, ImageGroups
 from lambda_pipeline.online.images_in_work import ImagesInWork
 from lambda_pipeline.online.inference_client import InferenceClient
 from lambda_pipeline.online.ready_files import worker_ready_file
-from lambda_pipeline.patience import open_object_store, patience_seconds
+from lambda_pipeline.patience import open_gss, open_object_store, patience_seconds
 from lambda_pipeline.pinlater import PgmqPinLater
 from lambda_pipeline.publisher import Publisher
 from signals.architecture import RunContext
 from signals.catalog import Catalog
 from signals.compute import host_threads
-from signals.gss import GssClient
 from signals.ledger import Ledger
 from signals.model import Model
 from signals.process import StopSignal, keep_what_is_loaded, write_ready_file
@@ -42,7 +41,7 @@ def work(context: RunContext, index: int, stop: StopSignal) -> None:
         inference = InferenceClient(context, timeout_seconds=patience, absence_seconds=patience)
         clients = Clients(
             pinlater=pinlater,
-            gss=stack.enter_context(GssClient.of_run(context, retry_seconds=patience)),
+            gss=stack.enter_context(open_gss(context)),
             store=stack.enter_context(open_object_store(context)),
             inference=stack.enter_context(contextlib.closing(inference)),
             ledger=ledger,
