@@ -52,10 +52,13 @@ class RpcUnavailable(ServiceError):
     """The server can't be reached, closed the connection, or did not answer in time."""
 
 
-def check_endpoint(endpoint: RpcEndpoint) -> None:
-    """Connect, and prove the token both ways. Raises RpcUnavailable or RpcRejected."""
+def check_endpoint(endpoint: RpcEndpoint, timeout_seconds: float = HANDSHAKE_SECONDS) -> None:
+    """Connect, and prove the token both ways; ``timeout_seconds`` bounds each wait for the server.
+
+    Raises RpcUnavailable or TokenRejected.
+    """
     try:
-        with socket.create_connection((endpoint.host, endpoint.port), HANDSHAKE_SECONDS) as connection:
+        with socket.create_connection((endpoint.host, endpoint.port), timeout_seconds) as connection:
             prove_as_client(connection, endpoint.token)
     except OSError as error:
         raise RpcUnavailable(f"nothing of this project's answers: {error}") from error

@@ -22,6 +22,10 @@ class RpcRejected(ServiceError):
     """The server answered that it can't do what was asked; asking again would not help."""
 
 
+class TokenRejected(RpcRejected):
+    """The two sides do not share the token: another run's server, or another program, has the address."""
+
+
 def frame(payload: bytes) -> bytes:
     """``payload`` with its length before it."""
     return _LENGTH.pack(len(payload)) + payload
@@ -41,7 +45,7 @@ def prove_as_server(connection: socket.socket, token: str) -> bool:
 
 
 def prove_as_client(connection: socket.socket, token: str) -> None:
-    """Raises RpcRejected where the two sides do not share the token, and OSError."""
+    """Raises TokenRejected where the two sides do not share the token, and OSError."""
     nonce = secrets.token_bytes(_NONCE_BYTES)
     challenge = _receive(connection, _NONCE_BYTES)
     if challenge is None:
@@ -51,9 +55,9 @@ def prove_as_client(connection: socket.socket, token: str) -> None:
     if answer is None:
         raise ConnectionResetError("the connection was closed in the handshake")
     if answer == _REFUSED:
-        raise RpcRejected("the server refuses the token")
+        raise TokenRejected("the server refuses the token")
     if not hmac.compare_digest(answer, _proof(token, b"server", challenge, nonce)):
-        raise RpcRejected("the server does not know the token: another program has its port")
+        raise TokenRejected("the server does not know the token: another program has its port")
 
 
 def _proof(token: str, side: bytes, challenge: bytes | bytearray, nonce: bytes | bytearray) -> bytes:

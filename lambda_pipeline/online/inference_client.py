@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
+import dataclasses
 import math
-import socket
 import threading
 import time
 from collections.abc import Sequence
@@ -16,15 +15,16 @@ import orjson
 
 from lambda_pipeline.online import inference_idl as idl
 from lambda_pipeline.online.ready_files import inference_address_file
-from signals.architecture import RunContext
+from signals.architecture import RpcEndpoint, RunContext
 from signals.declaration import for_galaxy
 from signals.errors import ImageError, ServiceError
 from signals.image import RgbImage
 from signals.inference import SignalValues
-from signals.rpc import RpcClient, RpcUnavailable
+from signals.rpc import RpcClient, RpcUnavailable, check_endpoint
+from signals.rpc_channel import TokenRejected
 
 RETRY_SECONDS = 0.05
-PROBE_SECONDS = 0.5
+PROBE_SECONDS = 1.0  # for each answer of the handshake
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,18 +78,14 @@ class InferenceClient:
         rpc = self._connected()
         packed = b"".join(np.ascontiguousarray(image).data for image in images)
         deadline_ns = time.time_ns() + round(self._timeout_seconds * 1e9)
-        try:
-            answers = rpc.call("infer", packed, list(galaxies), deadline_ns)
-        except RpcUnavailable:
-            self._forget(rpc)
-            raise
+        answers = self._call(rpc, "infer", packed, list(galaxies), deadline_ns)
         if len(answers) != len(images):
             raise ServiceError(f"the inference service gave {len(answers)} answers for {len(images)} images")
         return [_inferred(answer, galaxy) for answer, galaxy in zip(answers, galaxies, strict=True)]
 
     def describe(self) -> Description:
         """What the service computes, and on what. Raises ServiceError."""
-        answer = self._connected().call("describe")
+        answer = self._call(self._connected(), "describe")
         return Description(answer.model_sha256, tuple(answer.devices), frozenset(answer.signals))
 
     def close(self) -> None:
@@ -99,34 +95,43 @@ class InferenceClient:
                 self._rpc.close()
                 self._rpc = None
 
+    def _call(self, rpc: RpcClient, method: str, *args: object) -> Any:
+        try:
+            return rpc.call(method, *args)
+        except (RpcUnavailable, TokenRejected):  # the service may be elsewhere now
+            self._forget(rpc)
+            raise
+
     def _connected(self) -> RpcClient:
         deadline = time.monotonic() + self._absence_seconds
         while True:
             with self._lock:
                 if self._rpc is not None:
                     return self._rpc
-                if (address := self._reachable_address()) is not None:
+                try:
+                    endpoint = self._reachable()
+                except (OSError, ValueError, KeyError, ServiceError) as error:
+                    problem = error
+                else:
                     self._rpc = RpcClient(
-                        idl.Inference,
-                        *address,
-                        self._endpoint.token,
+                        *(idl.Inference, endpoint.host, endpoint.port, endpoint.token),
                         timeout_seconds=self._timeout_seconds,
                     )
                     return self._rpc
             if time.monotonic() >= deadline:
                 at = self._endpoint.address if self._endpoint.is_up else self._address_file
-                raise ServiceError(f"the inference service is away: {at}")
+                raise ServiceError(f"the inference service is away: {at}: {problem}") from problem
             time.sleep(RETRY_SECONDS)
 
-    def _reachable_address(self) -> tuple[str, int] | None:
-        with contextlib.suppress(OSError, ValueError, KeyError):
-            address = (self._endpoint.host, self._endpoint.port)
-            if not self._endpoint.is_up:  # the arm's own: it may come back elsewhere
-                written = orjson.loads(self._address_file.read_bytes())
-                address = (written["host"], written["port"])
-            with socket.create_connection(address, PROBE_SECONDS):
-                return address
-        return None
+    def _reachable(self) -> RpcEndpoint:
+        # Raises OSError, ValueError or KeyError where it has not said where it is, ServiceError where another
+        # is there, or nobody.
+        endpoint = self._endpoint
+        if not endpoint.is_up:  # the arm's own: it may come back elsewhere
+            written = orjson.loads(self._address_file.read_bytes())
+            endpoint = dataclasses.replace(endpoint, host=written["host"], port=written["port"])
+        check_endpoint(endpoint, PROBE_SECONDS)
+        return endpoint
 
     def _forget(self, rpc: RpcClient) -> None:
         with self._lock:

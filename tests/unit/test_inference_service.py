@@ -14,11 +14,13 @@ from lambda_pipeline.online import inference_idl as idl
 from lambda_pipeline.online.inference_client import InferenceClient
 from lambda_pipeline.online.inference_idl import IMAGES_PER_CALL
 from lambda_pipeline.online.inference_service import InferenceHandler
+from lambda_pipeline.online.ready_files import inference_address_file
 from signals.architecture import RpcEndpoint, RunContext
-from signals.errors import ConfigurationError, ImageError
+from signals.errors import ConfigurationError, ImageError, ServiceError
 from signals.inference import InferenceEngine, signal_values
 from signals.model import Model
 from signals.near_free import build_near_free_model
+from signals.process import write_ready_file
 from signals.rpc import RpcServer
 
 MAX_BATCH = 4
@@ -79,7 +81,7 @@ def test_a_deadline_that_passed_fails_the_call(handler: InferenceHandler) -> Non
 
 
 class Refuser:
-    """An inference service that finds every image at fault."""
+    """An inference service without signals, which finds every image at fault."""
 
     def __init__(self) -> None:
         self.calls: list[int] = []
@@ -87,6 +89,9 @@ class Refuser:
     def infer(self, _images: bytes, galaxies: list[str], _deadline_ns: int) -> list[Any]:
         self.calls.append(len(galaxies))
         return [idl.Answer(failure_reason="non_finite_output") for _ in galaxies]
+
+    def describe(self) -> Any:
+        return idl.Description(model_sha256="", devices=[], signals=[])
 
 
 def client_of(endpoint: RpcEndpoint, arm_dir: Path) -> InferenceClient:
@@ -105,3 +110,23 @@ def test_a_call_holds_as_many_images_as_fit(tmp_path: Path, size: int, count: in
             found = client.infer([np.zeros((size, size, 3), np.uint8)] * count, ["pins"] * count)
     assert [type(answer) for answer in found] == [ImageError] * count
     assert service.calls == calls
+
+
+@pytest.mark.parametrize("was_connected", [False, True])
+def test_a_client_leaves_an_address_that_is_another_runs_now(tmp_path: Path, was_connected: bool) -> None:
+    def serve(token: str, port: int = 0) -> RpcServer:
+        server = servers.enter_context(RpcServer(idl.Inference, Refuser(), token, port=port))
+        write_ready_file(inference_address_file(tmp_path), {"host": server.host, "port": server.port})
+        return server
+
+    with contextlib.ExitStack() as servers:
+        client = servers.enter_context(contextlib.closing(client_of(RpcEndpoint("", 0, TOKEN), tmp_path)))
+        mine = serve(TOKEN)
+        if was_connected:
+            client.describe()
+        mine.close()
+        serve("another", mine.port)
+        with pytest.raises(ServiceError, match="refuses the token"):
+            client.describe()
+        serve(TOKEN)
+        client.describe()
