@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 from functools import cache
+
+from signals.errors import MissingRequirement
 
 QUERY_SECONDS = 20.0
 
 
 def visible_devices() -> list[str]:
-    """What ``nvidia-smi -i`` calls each device, by ordinal; none where there is no driver.
+    """What ``nvidia-smi -i`` calls each device, by ordinal; none where there is no ``nvidia-smi``.
 
     ``CUDA_VISIBLE_DEVICES`` hides and renumbers; what follows an invalid entry is hidden, too (CUDA C++
-    Programming Guide, "CUDA Environment Variables").
+    Programming Guide, "CUDA Environment Variables"). Raises MissingRequirement where nvidia-smi fails.
     """
     if (chosen := os.environ.get("CUDA_VISIBLE_DEVICES")) is None:
         return _query("index").split()
@@ -25,16 +28,19 @@ def visible_devices() -> list[str]:
 def ordinal_of_worker(worker: int) -> int:
     """The device of worker ``worker`` of a pool: each takes the next, and they share where there are fewer.
 
-    0 where none is seen: whoever uses it is told what is missing.
+    0 where none is seen: whoever uses it is told what is missing. Raises MissingRequirement.
     """
     return worker % (len(visible_devices()) or 1)
 
 
 def device_name(ordinal: int) -> str:
-    """Such as ``NVIDIA H100 80GB HBM3``."""
-    devices = visible_devices()
-    name = _query("name", "-i", devices[ordinal]) if ordinal < len(devices) else ""
-    return name or "CUDA device"
+    """Such as ``NVIDIA H100 80GB HBM3``; ``CUDA device`` where nvidia-smi can't tell: it knows no part of one
+    by CUDA's name."""
+    with contextlib.suppress(MissingRequirement):
+        devices = visible_devices()
+        if ordinal < len(devices) and (name := _query("name", "-i", devices[ordinal])):
+            return name
+    return "CUDA device"
 
 
 def number_by_bus() -> None:
@@ -48,6 +54,11 @@ def _query(what: str, *more: str) -> str:
     command = ["nvidia-smi", f"--query-gpu={what}", "--format=csv,noheader", *more]
     try:
         found = subprocess.run(command, capture_output=True, text=True, timeout=QUERY_SECONDS, check=True)
-    except (OSError, subprocess.SubprocessError):
+    except FileNotFoundError:
         return ""
+    except (OSError, subprocess.SubprocessError) as error:
+        raise MissingRequirement(
+            "nvidia-smi can't tell which CUDA devices there are; mend the driver, name them in "
+            f"CUDA_VISIBLE_DEVICES, or run with device cpu: {error}"
+        ) from error
     return found.stdout.strip()
