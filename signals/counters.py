@@ -125,11 +125,15 @@ class CountsFile:
         self._labels = {"arm": arm, "replicate": replicate, "process": process, "pid": os.getpid()}
         self._counters = counters
         self._totals: defaultdict[Counted, float] = defaultdict(float)
+        self._is_whole = True  # the last line is, and tells the totals
 
     def write(self) -> None:
-        """Add what was counted since the last call; nothing is written if there is nothing."""
+        """Add what was counted since the last call; nothing is written if there is nothing.
+
+        Raises OSError where that fails: the counts stay, for another try.
+        """
         taken = self._counters.take()
-        if not taken:
+        if self._is_whole and not taken:
             return
         for key, amount in taken.items():
             self._totals[key] += amount
@@ -138,8 +142,12 @@ class CountsFile:
             for key, value in self._totals.items()
         ]
         # Another line, in one call: to replace the file would cost ten times that, in every process.
+        line = orjson.dumps({**self._labels, "counts": counts}, option=orjson.OPT_APPEND_NEWLINE)
+        if not self._is_whole:
+            line = b"\n" + line  # a full disk may have taken a part of the last one
+        self._is_whole = False
         with self._path.open("ab", buffering=0) as file:
-            file.write(orjson.dumps({**self._labels, "counts": counts}, option=orjson.OPT_APPEND_NEWLINE))
+            self._is_whole = file.write(line) == len(line)
 
 
 def read_counts(path: Path) -> dict[str, Any] | None:

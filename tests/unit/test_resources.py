@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import resource
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import orjson
@@ -63,6 +65,27 @@ def test_counts_survive_a_kill(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
     assert kept is not None
     assert (kept["arm"], kept["replicate"]) == ("kappa", 1)
     assert [(count["name"], count["value"]) for count in kept["counts"]] == [("s3_get", 3)]
+
+
+@pytest.mark.parametrize("room_bytes", [0, 10])
+def test_counts_that_could_not_be_written_are_written_later(tmp_path: Path, room_bytes: int) -> None:
+    counters = Counters()
+    counts = CountsFile(tmp_path, process="p", arm="kappa", replicate=1, counters=counters)
+    counters.add(S3_GET, 5)
+    counts.write()
+    (path,) = tmp_path.iterdir()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + room_bytes, limits[1]))
+    try:  # as on a full disk, which takes a part of a line, if any
+        counters.add(S3_GET, 7)
+        with nullcontext() if room_bytes else pytest.raises(OSError, match="large"):
+            counts.write()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    counts.write()
+    kept = read_counts(path)
+    assert kept is not None
+    assert [count["value"] for count in kept["counts"]] == [12]
 
 
 def of_process(name: str) -> dict[str, float]:
