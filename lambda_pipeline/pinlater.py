@@ -32,9 +32,9 @@ from signals.counters import (
     QUEUE_STATEMENTS,
 )
 from signals.errors import ServiceError
+from signals.postgres import connect
 
 PRIORITIES = (1, 2, 3)  # 1 is served first
-CONNECT_TIMEOUT_SECONDS = 5
 RECONNECT_SECONDS = 10.0
 
 
@@ -181,7 +181,7 @@ class PgmqPinLater:
         with self._listener_lock:
             try:
                 if self._listener is None:
-                    self._listener = self._connect()
+                    self._listener = connect(self._dsn)
                     self._listener.execute(sql.SQL("LISTEN {}").format(sql.Identifier(self._channel)))
                     return True  # something may have been enqueued before anyone listened
                 # The connection itself would wake up ten times a second while it waits.
@@ -279,7 +279,7 @@ class PgmqPinLater:
             while True:
                 try:
                     if self._connection is None:
-                        self._connection = self._connect()
+                        self._connection = connect(self._dsn)
                     COUNTERS.add(QUEUE_STATEMENTS)
                     return self._connection.execute(query, parameters).fetchall()
                 except psycopg.OperationalError as error:
@@ -289,9 +289,6 @@ class PgmqPinLater:
                     time.sleep(0.2)
                 except psycopg.Error as error:
                     raise ServiceError(f"PinLater: PostgreSQL refuses: {error}") from error
-
-    def _connect(self) -> psycopg.Connection[TupleRow]:
-        return psycopg.connect(self._dsn, autocommit=True, connect_timeout=CONNECT_TIMEOUT_SECONDS)
 
     def _drop_connection(self) -> None:
         if self._connection is not None:

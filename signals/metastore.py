@@ -16,8 +16,8 @@ from psycopg.conninfo import conninfo_to_dict
 from signals.architecture import RunContext
 from signals.errors import ConfigurationError, PipelineError, ServiceError
 from signals.hive_table import TABLE
+from signals.postgres import connect
 
-CONNECT_TIMEOUT_SECONDS = 10
 SHUFFLE_PARTITIONS = 8  # Spark's 200 is meant for clusters; spark_conf overrides it
 
 _JDO = "javax.jdo.option"
@@ -161,9 +161,7 @@ class MetastoreReader:
 
     def _query(self) -> list[tuple[str, str]]:
         if self._connection is None:
-            self._connection = psycopg.connect(
-                self._dsn, autocommit=True, connect_timeout=CONNECT_TIMEOUT_SECONDS
-            )
+            self._connection = connect(self._dsn)
         try:
             return self._connection.execute(_PARTITIONS_SQL, (self._database, TABLE)).fetchall()
         except psycopg.errors.UndefinedTable:
