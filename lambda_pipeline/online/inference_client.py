@@ -140,16 +140,6 @@ class InferenceClient:
         rpc.close()
 
 
-def _fitting(images: Sequence[RgbImage]) -> int:
-    """How many of the first images fit into one call; at least 1."""
-    size_bytes = 0
-    for count, image in enumerate(images[: idl.IMAGES_PER_CALL]):
-        size_bytes += image.nbytes
-        if count and size_bytes > idl.BYTES_PER_CALL:
-            return count
-    return min(len(images), idl.IMAGES_PER_CALL)
-
-
 def _inferred(answer: Any, galaxy: str) -> Inferred:
     reason = answer.failure_reason
     return Inferred(
@@ -173,3 +163,13 @@ def _values(signals: list[Any], galaxy: str) -> SignalValues:
         packed = np.frombuffer(signal.values, "<f4").astype(np.float32, copy=False)
         values[declaration] = packed.reshape(signal.shape)
     return values
+
+
+def _fitting(images: Sequence[RgbImage]) -> int:
+    """How many of the first images fit into one call; at least 1."""
+    size_bytes = 0
+    for count, image in enumerate(images[: idl.IMAGES_PER_CALL]):
+        size_bytes += image.nbytes
+        if count and size_bytes > idl.BYTES_PER_CALL:
+            return count
+    return min(len(images), idl.IMAGES_PER_CALL)
