@@ -83,7 +83,7 @@ class BatchJobs:
                 self.pinlater.checkpoint(job, self.context.claim_seconds, {GIVEN_UP: given_up})  # at none
                 return None
             if start in given_up:
-                results.append(_exhausted(WORKERS_DISAPPEARED))
+                results.append(_exhausted(Stage.FETCH, WORKERS_DISAPPEARED))
                 continue
             is_due = time.monotonic() - claimed_at > patience_seconds(self.context.claim_seconds)
             if again or is_due:
@@ -91,13 +91,21 @@ class BatchJobs:
                 progress = {AT: start, GIVEN_UP: given_up}
                 if not self.pinlater.checkpoint(job, self.context.claim_seconds, progress):
                     log(f"job {job.job_id} was delivered to another worker as well")
-            for result in self.compute.compute(images[start : start + size]):
+            batch, stage = images[start : start + size], Stage.FETCH
+            computed: list[ComputeResult | Exception]
+            try:
+                computed = self.compute.compute(batch)
+            except Exception as error:
+                if len(batch) > 1:
+                    raise  # whichever is at fault fails alone next time
+                computed, stage = [error], Stage.INFERENCE
+            for result in computed:
                 if not isinstance(result, Exception):
                     results.append(result)
                 elif job.attempt < self.context.max_attempts:
                     raise result
                 else:
-                    results.append(_exhausted(f"{type(result).__name__}: {result}"))
+                    results.append(_exhausted(stage, f"{type(result).__name__}: {result}"))
         return results
 
     def _deliver(self, job: Job, results: Sequence[ComputeResult]) -> None:
@@ -224,8 +232,8 @@ class BatchJobs:
         )
 
 
-def _exhausted(text: str) -> ComputeResult:
-    """Of an image that was tried often enough and never came through its fetch."""
+def _exhausted(stage: Stage, text: str) -> ComputeResult:
+    """Of an image that was tried often enough. ``stage``: the first that it may have failed in."""
     now_ns = time.time_ns()
-    failure = ComputeFailure("fetch", ATTEMPTS_EXHAUSTED, text)
+    failure = ComputeFailure(str(stage), ATTEMPTS_EXHAUSTED, text)
     return ComputeResult(None, failure, "", StageTimes(now_ns, now_ns))
