@@ -100,8 +100,9 @@ class PinLater(Protocol):
     def ack(self, jobs: Sequence[Job]) -> None:
         """The jobs are done: forget them. Also after a lost claim, since the work was done."""
 
-    def fail(self, job: Job, retry_delay_seconds: float) -> bool:
-        """Give the job back, to be delivered again after a delay. False when the claim had been lost."""
+    def fail(self, job: Job, retry_delay_seconds: float, progress: dict[str, Any] | None = None) -> bool:
+        """Give the job back, to be delivered again after a delay, and keep ``progress``. False when the
+        claim had been lost."""
 
     def checkpoint(self, job: Job, claim_seconds: float, progress: dict[str, Any] | None = None) -> bool:
         """Prolong the claim from now on and keep ``progress``. False when the claim had been lost."""
@@ -202,15 +203,16 @@ class PgmqPinLater:
         rows = self._execute(self._forget, ids)
         COUNTERS.add(QUEUE_ACKED, int(rows[0][0]))
 
-    def fail(self, job: Job, retry_delay_seconds: float) -> bool:
-        """See :meth:`PinLater.fail`."""
-        done = self._update_claimed(job, retry_delay_seconds, {"failed_attempt": job.attempt})
+    def fail(self, job: Job, retry_delay_seconds: float, progress: dict[str, Any] | None = None) -> bool:
+        """See :meth:`PinLater.fail`. ``progress`` None leaves the progress as it is."""
+        headers = {"failed_attempt": job.attempt, **_headers(progress)}
+        done = self._update_claimed(job, retry_delay_seconds, headers)
         COUNTERS.add(QUEUE_FAILED, done)
         return done
 
     def checkpoint(self, job: Job, claim_seconds: float, progress: dict[str, Any] | None = None) -> bool:
         """See :meth:`PinLater.checkpoint`. ``progress`` None leaves the progress as it is."""
-        done = self._update_claimed(job, claim_seconds, {} if progress is None else {"progress": progress})
+        done = self._update_claimed(job, claim_seconds, _headers(progress))
         COUNTERS.add(QUEUE_PROLONGED, done)
         return done
 
@@ -301,3 +303,7 @@ class PgmqPinLater:
             with contextlib.suppress(psycopg.Error):
                 self._listener.close()
             self._listener = None
+
+
+def _headers(progress: dict[str, Any] | None) -> dict[str, Any]:
+    return {} if progress is None else {"progress": progress}

@@ -2,6 +2,9 @@
 
 An image at fault is dead-lettered and the batch goes on; a fault of the infrastructure fails the whole job,
 which is then repeated as a whole, image by image: what is at fault for good takes no other with it.
+
+The order is what makes it safe to be killed anywhere: verdicts are kept, then the output is written, then the
+dead letters are told, then the job is acked. What is repeated overwrites the same object and says the same.
 """
 
 from __future__ import annotations
@@ -14,22 +17,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from lambda_pipeline.child import log
+from lambda_pipeline.offline.job_attempt import ClaimLost, JobAttempt
 from lambda_pipeline.offline.job_output import Tally, encode_output, output_key
-from lambda_pipeline.patience import patience_seconds
 from lambda_pipeline.pinlater import Job, PinLater
 from lambda_pipeline.publisher import Publisher
 from lambda_pipeline.trail import Trail
 from signals.architecture import DeadLetter, RunContext
-from signals.attempts import ATTEMPTS_EXHAUSTED, WORKERS_DISAPPEARED, retry_seconds
+from signals.attempts import ATTEMPTS_EXHAUSTED, retry_seconds
 from signals.compute import ComputeFailure, ComputeResult, ImageRef, LocalCompute, StageTimes, records_of
 from signals.errors import ServiceError
 from signals.ledger import Ledger, Stage
 from signals.object_store import ObjectStore
 from signals.process import StopSignal
 from signals.record import SignalRecord
-
-# Of a job's progress: the image that is computed now, and those that were given up, by their places in it.
-AT, GIVEN_UP = "image_at", "images_given_up"
 
 Image = dict[str, str]
 
@@ -54,61 +54,60 @@ class BatchJobs:
             self._run(job)
 
     def _run(self, job: Job) -> None:
-        stage = Stage.FETCH  # where it would fail, should it fail now
+        attempt = JobAttempt.of(job, self.pinlater, self.context)
         try:
-            if job.attempt > self.context.max_attempts and not job.progress:
-                self._give_up(job, stage, WORKERS_DISAPPEARED)  # so early that nobody knows at which image
-            elif (results := self._computed(job)) is not None:
-                stage = Stage.WRITE
-                self._deliver(job, results)
+            if (results := self._computed(attempt)) is not None:
+                self._deliver(attempt, results)
             else:
-                self.pinlater.fail(job, 0.0)
+                attempt.give_back(0.0)
+        except ClaimLost as lost:
+            log(f"job {job.job_id}, attempt {job.attempt}: {lost}")
         except Exception as error:  # infrastructure, or an unforeseen fault: both may pass
-            self._give_back(job, stage, f"{type(error).__name__}: {error}")
+            self._give_back(attempt, _text(error))
 
-    def _computed(self, job: Job) -> list[ComputeResult] | None:
+    def _computed(self, attempt: JobAttempt) -> list[ComputeResult] | None:
         """In batches of the device's, one by one where the job was delivered before; None when ``stop`` was
         set meanwhile."""
+        job = attempt.job
         images = [ImageRef(i["object_key"], i["pipeline"], i["galaxy"]) for i in job.payload["images"]]
-        again = job.attempt > 1
-        given_up: list[int] = job.progress.get(GIVEN_UP, [])
-        if job.attempt > self.context.max_attempts and AT in job.progress:
-            # Every attempt so far ended without a word: the image it was at may be what kills the workers.
-            given_up = [*given_up, job.progress[AT]]
-        claimed_at = time.monotonic()
+        alone = job.attempt > 1 or attempt.is_last
+        size = 1 if alone else self.context.max_batch
         results: list[ComputeResult] = []
-        size = 1 if again else self.context.max_batch
-        for start in range(0, len(images), size):
+        for place in range(0, len(images), size):
             if self.stop.is_set():
-                self.pinlater.checkpoint(job, self.context.claim_seconds, {GIVEN_UP: given_up})  # at none
                 return None
-            if start in given_up:
-                results.append(_exhausted(Stage.FETCH, WORKERS_DISAPPEARED))
+            if alone:
+                results.append(self._computed_alone(attempt, place, images[place]))
                 continue
-            is_due = time.monotonic() - claimed_at > patience_seconds(self.context.claim_seconds)
-            if again or is_due:
-                claimed_at = time.monotonic()
-                progress = {AT: start, GIVEN_UP: given_up}
-                if not self.pinlater.checkpoint(job, self.context.claim_seconds, progress):
-                    log(f"job {job.job_id} was delivered to another worker as well")
-            batch, stage = images[start : start + size], Stage.FETCH
-            computed: list[ComputeResult | Exception]
-            try:
-                computed = self.compute.compute(batch)
-            except Exception as error:
-                if len(batch) > 1:
-                    raise  # whichever is at fault fails alone next time
-                computed, stage = [error], Stage.INFERENCE
-            for result in computed:
-                if not isinstance(result, Exception):
-                    results.append(result)
-                elif job.attempt < self.context.max_attempts:
+            attempt.prolong()
+            for result in self.compute.compute(images[place : place + size]):
+                if isinstance(result, Exception):
                     raise result
-                else:
-                    results.append(_exhausted(stage, f"{type(result).__name__}: {result}"))
+                results.append(result)
+        if alone:
+            # No image is at fault for what comes now; and a verdict is kept before anyone hears of it.
+            attempt.reach(len(images))
         return results
 
-    def _deliver(self, job: Job, results: Sequence[ComputeResult]) -> None:
+    def _computed_alone(self, attempt: JobAttempt, place: int, image: ImageRef) -> ComputeResult:
+        """Raises what may pass, until that has happened often enough: then the image is given up."""
+        if place not in attempt.given_up:
+            attempt.reach(place)
+            stage = Stage.FETCH  # where what is returned has happened
+            try:
+                (result,) = self.compute.compute([image])
+            except Exception as error:
+                result, stage = error, Stage.INFERENCE
+            if not isinstance(result, Exception):
+                return result
+            if not attempt.is_last:
+                raise result
+            attempt.give_up([place], stage, _text(result))
+        now_ns = time.time_ns()
+        return ComputeResult(None, attempt.given_up[place], "", StageTimes(now_ns, now_ns))
+
+    def _deliver(self, attempt: JobAttempt, results: Sequence[ComputeResult]) -> None:
+        job, attempt.stage = attempt.job, Stage.WRITE
         images: list[Image] = job.payload["images"]
         encode_start_ns = time.time_ns()
         records: list[SignalRecord] = []
@@ -120,29 +119,34 @@ class BatchJobs:
                 letters.append(self._letter(job, image, result.failure, result.input_hash))
         encoded = encode_output(records, Tally(len(images) - len(letters), len(letters)))
         encode_end_ns = time.time_ns()
-        self._write(job, encoded)
+        attempt.prolong()
+        self.store.put(output_key(job.payload["object_prefix"], images), encoded)
         write_end_ns = time.time_ns()
         # The outputs are there: what is left to say must not cost the job another attempt.
-        self._until_done(job, lambda: self.publisher.dead_letters(letters))
+        attempt.stage = Stage.PUBLISH
+        self._until_done(attempt, lambda: self.publisher.dead_letters(letters))
         for image, result in zip(images, results, strict=True):
             self._record_stages(job, image, result, encode_start_ns, encode_end_ns, write_end_ns)
-        self._until_done(job, lambda: self.pinlater.ack([job]))
+        self._until_done(attempt, lambda: self._end(attempt))
 
-    def _until_done(self, job: Job, work: Callable[[], None]) -> None:
-        """Do it, again until no server is away. Raises ServiceError when ``stop`` is set meanwhile."""
+    def _end(self, attempt: JobAttempt) -> None:
+        if len(attempt.given_up) < len(attempt.places):
+            self.pinlater.ack([attempt.job])
+        else:  # kept for inspection
+            self.pinlater.dead_letter(attempt.job, ATTEMPTS_EXHAUSTED, attempt.given_up[0].detail)
+
+    def _until_done(self, attempt: JobAttempt, work: Callable[[], None]) -> None:
+        """Do it, again until no server is away. Raises ClaimLost, and ServiceError when ``stop`` is set."""
         for tries in itertools.count(1):
+            with contextlib.suppress(ServiceError):
+                attempt.prolong()
             try:
                 return work()
             except ServiceError as error:
                 if self.stop.is_set():
                     raise
-                log(f"job {job.job_id}: {error}")
+                log(f"job {attempt.job.job_id}: {error}")
                 self.stop.wait(retry_seconds(tries))
-            with contextlib.suppress(ServiceError):
-                self.pinlater.checkpoint(job, self.context.claim_seconds)
-
-    def _write(self, job: Job, output: bytes) -> None:
-        self.store.put(output_key(job.payload["object_prefix"], job.payload["images"]), output)
 
     def _records(self, job: Job, image: Image, result: ComputeResult) -> list[SignalRecord]:
         return records_of(
@@ -168,30 +172,18 @@ class BatchJobs:
             input_hash=input_hash,
         )
 
-    def _give_back(self, job: Job, stage: Stage, text: str) -> None:
+    def _give_back(self, attempt: JobAttempt, text: str) -> None:
+        job, stage = attempt.job, attempt.stage
         log(f"job {job.job_id}, attempt {job.attempt}: {text}")
+        if attempt.is_last and stage is not Stage.PUBLISH and not self.stop.is_set():
+            attempt.give_up(attempt.places, stage, text)  # whoever has the job next tells it
         try:
-            if job.attempt >= self.context.max_attempts and not self.stop.is_set():
-                self._give_up(job, stage, text)
-            else:
-                now_ns = time.time_ns()
-                for image in job.payload["images"]:
-                    trail = self._trail(job, image, now_ns)
-                    trail.stage(stage, now_ns, outcome="retry", detail=text)
-                self.pinlater.fail(job, retry_seconds(job.attempt))
+            now_ns = time.time_ns()
+            for image in job.payload["images"]:
+                self._trail(job, image, now_ns).stage(stage, now_ns, outcome="retry", detail=text)
+            attempt.give_back(retry_seconds(job.attempt))
         except Exception as problem:
             log(f"job {job.job_id} could not be given back, its claim will run out: {problem}")
-
-    def _give_up(self, job: Job, stage: Stage, text: str) -> None:
-        images: list[Image] = job.payload["images"]
-        failure = ComputeFailure(str(stage), ATTEMPTS_EXHAUSTED, text)
-        letters = [self._letter(job, image, failure, "") for image in images]
-        self._write(job, encode_output([], Tally(0, len(letters))))
-        self.publisher.dead_letters(letters)
-        now_ns = time.time_ns()
-        for image in images:
-            self._bury(self._trail(job, image, now_ns), failure, now_ns)
-        self.pinlater.dead_letter(job, ATTEMPTS_EXHAUSTED, text)
 
     def _record_stages(
         self,
@@ -209,15 +201,13 @@ class BatchJobs:
             booked: dict[str, Any] = {"device": self.compute.device} if stage == Stage.INFERENCE else {}
             trail.stage(stage, end_ns, batch_size=batch_size, **booked)
         if result.failure is not None:
-            self._bury(trail, result.failure, write_end_ns)
+            failure = result.failure
+            detail = f"{failure.reason}: {failure.detail}" if failure.detail else failure.reason
+            trail.dead_letter(detail, write_end_ns)
             return
         trail.stage(Stage.JOB_WAIT, encode_start_ns)
         trail.stage(Stage.ENCODE, encode_end_ns)
         trail.stage(Stage.WRITE, write_end_ns)
-
-    def _bury(self, trail: Trail, failure: ComputeFailure, end_ns: int) -> None:
-        detail = f"{failure.reason}: {failure.detail}" if failure.detail else failure.reason
-        trail.dead_letter(detail, end_ns)
 
     def _trail(self, job: Job, image: Image, start_ns: int) -> Trail:
         return Trail(
@@ -232,8 +222,5 @@ class BatchJobs:
         )
 
 
-def _exhausted(stage: Stage, text: str) -> ComputeResult:
-    """Of an image that was tried often enough. ``stage``: the first that it may have failed in."""
-    now_ns = time.time_ns()
-    failure = ComputeFailure(str(stage), ATTEMPTS_EXHAUSTED, text)
-    return ComputeResult(None, failure, "", StageTimes(now_ns, now_ns))
+def _text(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"

@@ -95,11 +95,11 @@ def test_a_failed_job_comes_back_after_its_delay(pinlater: PgmqPinLater) -> None
     pinlater.enqueue({"n": 1}, priority=1)
     job = take(pinlater)
     failed_at = time.monotonic()
-    assert pinlater.fail(job, 0.6)
+    assert pinlater.fail(job, 0.6, {"done": 3})
     assert pinlater.counts() == Counts(ready=0, claimed=0, delayed=1, dead=0)
     again = take(pinlater)
     assert time.monotonic() - failed_at >= 0.55
-    assert again.attempt == 2
+    assert (again.attempt, again.progress) == (2, {"done": 3})
     assert pinlater.counts() == Counts(ready=0, claimed=1, delayed=0, dead=0)
 
 
