@@ -174,13 +174,16 @@ class Run:
 
     def _close_unfinished(self, manifest: Manifest, status: Any, error: str) -> None:
         # What was measured until then is kept and readable; a full disk must not hide the first error, nor a
-        # second Ctrl-C cut the writing short.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        self._reserve.unlink(missing_ok=True)
-        with contextlib.suppress(OSError, LkbenchError):
-            seal(self.run_dir)
-        with contextlib.suppress(OSError):
-            manifest.end(status, error)
+        # second Ctrl-C cut the writing short. The next run of this process can be interrupted again.
+        handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        try:
+            self._reserve.unlink(missing_ok=True)
+            with contextlib.suppress(OSError, LkbenchError):
+                seal(self.run_dir)
+            with contextlib.suppress(OSError):
+                manifest.end(status, error)
+        finally:
+            signal.signal(signal.SIGINT, handler)
 
     def _plan(self) -> LoadPlan:
         settings = self._settings
