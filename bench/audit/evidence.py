@@ -23,9 +23,13 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What a detector says. ``text`` names what was measured."""
+    """What a detector says. ``text`` names what was measured.
 
-    found: bool
+    ``found`` None: it could not tell, and ``text`` says why. That is as wrong where it has to stay silent as
+    where it has to find something.
+    """
+
+    found: bool | None
     text: str
 
 
@@ -56,7 +60,7 @@ class RuleFires:
         for rule in evidence.result["validity"]["rules"]:
             if rule["id"] == self.rule:
                 return Finding(not rule["ok"], f"measured {_text(rule['measured'])}, limit {rule['limit']}")
-        return Finding(False, "there is no such rule")
+        return Finding(None, "there is no such rule")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +77,8 @@ class CheckFails:
     def __call__(self, evidence: Evidence) -> Finding:
         """Found if the check fails for any arm."""
         checks = [check for check in verify_run(evidence.run_dir) if check.name.startswith(self.check)]
+        if not checks:
+            return Finding(None, "there is no such check")
         failed = [f"{check.name}: {check.detail}" for check in checks if not check.ok]
         return Finding(bool(failed), "; ".join(failed) or f"{len(checks)} such checks hold")
 

@@ -13,10 +13,8 @@ from bench.audit.evidence import PLANTED, REFERENCE, Detector, Evidence, Finding
 from bench.audit.plan import CONTROL, PlanItem
 from bench.config import HarnessConfig
 from bench.display import Display
-from bench.results import compute_result
 from bench.run import Run, RunSettings
 from bench.run_folder import folder_name, new_token
-from bench.seal import events_path
 from bench.selftest.reference import ReferenceArm
 from bench.services.needs import servers_needed
 from bench.services.shared import shared_servers
@@ -39,7 +37,7 @@ class Row:
 
     @property
     def ok(self) -> bool:
-        """Whether the detector said what is true."""
+        """Whether the detector said what is true: never if it could not tell."""
         return self.finding.found is self.expected
 
 
@@ -83,7 +81,7 @@ class Auditor:
         ]
 
     def run(self, item: PlanItem) -> Evidence | LkbenchError:
-        """The run of one item, or what kept it from leaving a sealed folder."""
+        """The run of one item, or what ended it: half a run shows neither a defect nor that there is none."""
         self._progress(f"{item.name}: {item.description}")
         arms: dict[str, Callable[[], Pipeline]] = {PLANTED: item.defect or ReferenceArm}
         if item.paired:
@@ -100,18 +98,15 @@ class Auditor:
         )
         run = Run(settings, self._config, Display(Console(quiet=True)), lambda name: arms[name]())
         try:
-            result = run.execute()
+            return Evidence(run.run_dir, run.execute())
         except LkbenchError as error:
-            if not events_path(run.run_dir).is_file():
-                return error
-            result = compute_result(run.run_dir)
-        return Evidence(run.run_dir, result)
+            return error
 
 
 def _look(detector: Detector, evidence: Evidence | LkbenchError) -> Finding:
     if isinstance(evidence, LkbenchError):
-        return Finding(False, f"the run failed: {evidence}")
+        return Finding(None, f"the run failed: {evidence}")
     try:
         return detector(evidence)
     except LkbenchError as error:
-        return Finding(False, str(error))
+        return Finding(None, str(error))

@@ -21,7 +21,7 @@ class OwnCost:
         online, rates = arm["latency"].get("online", {}), arm["images_per_second"]
         median, sustained = online.get("p50_seconds"), rates["sustained_per_second"]
         if median is None or sustained is None:
-            return Finding(True, "not measured")
+            return Finding(None, "not measured")
         slow = median > MEDIAN_LIMIT_SECONDS or sustained < SUSTAINED_SHARE * rates["offered_per_second"]
         tail = [
             f"{name} {duration_text(online[f'{name}_seconds'])}"

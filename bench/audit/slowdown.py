@@ -56,7 +56,7 @@ class SlowerBy:
     def judge(self, shifts: Mapping[str, Shift]) -> Finding:
         """As above, from the shift of every stage."""
         if self.stage not in shifts:
-            return Finding(False, f"neither arm has a stage {self.stage}")
+            return Finding(None, f"neither arm has a stage {self.stage}")
         own = shifts[self.stage]
         others = {name: shift for name, shift in shifts.items() if name != self.stage}
         blamed = [f"{n} {s}" for n, s in others.items() if s.mean > OTHERS_SHARE * self.seconds and s.low > 0]

@@ -45,7 +45,7 @@ class TailOfStop:
         predicted = self.predicted(np.array([row["seconds"] for row in rows]))
         missing = [name for name in predicted if measured.get(name) is None]
         if missing:
-            return Finding(False, f"not measured: {', '.join(missing)}")
+            return Finding(None, f"not measured: {', '.join(missing)}")
         as_predicted = all(abs(measured[n] - p) <= TOLERANCE_SECONDS for n, p in predicted.items())
         text = ", ".join(
             f"{n.removesuffix('_seconds')} {measured[n]:.2f} s (predicted {p:.2f})"

@@ -22,6 +22,8 @@ if TYPE_CHECKING:  # each command loads what it needs when it runs: SciPy alone 
     from bench.audit.execute import Row
     from bench.audit.plan import PlanItem
 
+FOUND = {True: "yes", False: "no", None: "unknown"}
+
 
 @click.command()
 @click.option("--only", type=Names(), default="", help="Items of the plan, separated by commas; see --list.")
@@ -76,11 +78,14 @@ def _plan_table(items: list[PlanItem]) -> Table:
 
 
 def _table(rows: list[Row]) -> Table:
-    wrong = sum(not row.ok for row in rows)
-    title = "every detector said what is true" if not wrong else f"{wrong} detectors were wrong"
+    unknown = sum(row.finding.found is None for row in rows)
+    wrong = sum(not row.ok for row in rows) - unknown
+    counts = {"were wrong": wrong, "could not tell": unknown}
+    failed = ", ".join(f"{count} detectors {what}" for what, count in counts.items() if count)
+    title = failed or "every detector said what is true"
     columns = ("item", "expected detector", "found", "verdict", "measured")
     table = figures_table(*columns, texts=columns, title=title)
     for row in rows:
-        found = "yes" if row.finding.found else "no"
+        found = FOUND[row.finding.found]
         table.add_row(row.item, row.detector, found, "ok" if row.ok else "FAIL", row.finding.text)
     return table
