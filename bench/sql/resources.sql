@@ -2,9 +2,14 @@
 -- Relation resources is ledger/resources.parquet. CPU: a parent is told the CPU of a child together with that of
 -- every descendant that was waited for, so what the child itself has recorded of its own children is taken off.
 -- Peak memory is the largest of one process, everything else the sum. Per key: over the distinct images.
--- holds_device: processes of the kind are booked in the device ledger.
+-- holds_device: processes of the kind are booked in the device ledger. Of the servers, an inference service is
+-- an arm's if the arm has booked its devices: it keeps no ledger itself.
 WITH device_pids AS (
-    SELECT DISTINCT arm, replicate, pid, TRUE AS holds_device FROM events WHERE stage = 'device_provisioned'
+    SELECT arm, replicate, pid, TRUE AS holds_device FROM events WHERE stage = 'device_provisioned'
+    UNION
+    SELECT arm, replicate, r.pid, TRUE AS holds_device
+    FROM resources r JOIN events e USING (arm, replicate)
+    WHERE kind = 'inference' AND stage = 'device_provisioned' AND pool = 'online'
 ),
 own AS (
     SELECT
@@ -25,15 +30,16 @@ own AS (
 staged AS (
     SELECT *,
         CASE
-            WHEN starts_with(kind, 'nightly') OR kind IN ('gpu_worker', 'spark_worker') THEN 'nightly'
+            WHEN starts_with(kind, 'nightly') OR kind = 'gpu_worker' THEN 'nightly'
             WHEN starts_with(kind, 'dump') THEN 'dump'
             WHEN kind IN ('online_worker', 'inference_service') THEN 'online'
+            WHEN kind = 'inference' AND holds_device THEN 'online'
             WHEN starts_with(kind, 'stream') THEN 'stream'
             WHEN kind = 'gss' THEN 'store'
             WHEN kind IN ('online_client', 'batch_client') THEN 'consumer'
             WHEN kind IN ('kafka', 's3proxy', 'postgres') THEN 'server'
             WHEN kind = 'driver' THEN 'harness'
-            WHEN kind = 'spark' THEN 'spark'
+            WHEN kind IN ('spark', 'spark_master', 'spark_worker') THEN 'spark'
             WHEN kind = 'stored' THEN 'stored'
             ELSE 'other'
         END AS stage

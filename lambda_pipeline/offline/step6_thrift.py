@@ -42,7 +42,7 @@ def _clients(source: Source) -> tuple[ObjectStore, CountsFile]:
     """Those of this Spark worker process: clients can't travel, so each process opens its own, once."""
     counts = CountsFile(
         source.ledger_dir,
-        process=f"{source.arm}-{source.replicate}-spark_worker",
+        process=f"{source.arm}-{source.replicate}-nightly_spark_worker",
         arm=source.arm,
         replicate=source.replicate,
     )

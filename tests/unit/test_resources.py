@@ -176,6 +176,36 @@ def test_cpu_of_a_child_is_counted_once(tmp_path: Path) -> None:
     assert peaks == [300.0]
 
 
+def test_servers_of_a_scaled_out_layout_are_booked_once_and_where_they_serve(tmp_path: Path) -> None:
+    run_dir = complete_run(tmp_path / "run").write()  # of the arms, Lambda alone holds an online pool
+    servers = {
+        ("cpu", "inference-0", 40, "seconds"): 3.0,
+        ("cpu", "inference-1", 41, "seconds"): 4.0,
+        ("cpu", "spark_master", 42, "seconds"): 1.0,
+        ("cpu", "spark_worker-1", 43, "seconds"): 5.0,
+        ("cpu", "spark_worker-2", 44, "seconds"): 6.0,
+    }
+    for pid, arm in enumerate(("lambda", "kappa"), 10):
+        write_counts(run_dir, "harness", servers, pid, arm)
+    write_counts(run_dir, "nightly_spark_worker", {("s3_get", "", 0, "requests"): 5.0}, 50)
+    seal_resources(run_dir)
+    with open_ledger(run_dir) as query:
+        rows = [row for row in query.rows("resources") if row["replicate"] is None]
+    found = {
+        (row["arm"], row["process"]): (row["stage"], row["value"], row["holds_device"])
+        for row in rows
+        if row["resource"] == "cpu"
+    }
+    spark = {"spark_master": ("spark", 1.0, False), "spark_worker": ("spark", 11.0, False)}
+    inference = {"lambda": ("online", 7.0, True), "kappa": ("other", 7.0, False)}
+    assert found == {
+        (arm, process): row
+        for arm, served in inference.items()
+        for process, row in {**spark, "inference": served}.items()
+    }
+    assert [(row["stage"], row["value"]) for row in rows if row["resource"] == "s3_get"] == [("nightly", 5.0)]
+
+
 def test_figures_per_image(tmp_path: Path) -> None:
     section = compute_result(counted_run(tmp_path))["arms"]["lambda"]["resources"]
     assert section["cpu_seconds_per_image"] == pytest.approx(75 / 40)
