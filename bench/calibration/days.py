@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from bench.calibration.fit import Fit, fit_constant, fit_line
+from bench.compare.alike import differences
+from bench.compare.sides import StoredRun
 from bench.ledger_query import open_ledger, sql_text
 from bench.manifest import read_manifest
+from signals.errors import UnlikeRuns
 
 FULL_DAY_SECONDS = 86_400.0
+# The size of a day, what follows from it, and what a fit of each arm by itself does not depend on.
+MAY_DIFFER = frozenset(
+    {
+        *("seconds per day", "days", "seed", "schedule of arrivals", "arrivals", "distinct images"),
+        *("arms", "profile"),
+    }
+)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -47,6 +57,25 @@ class Day:
     def measured(self) -> float:
         """What was measured, the known part included."""
         return self.seconds + self.known_seconds
+
+
+def require_alike(runs: Sequence[StoredRun]) -> None:
+    """Raise InvalidRun if any run is INVALID, and UnlikeRuns if two differ in what all days must share.
+
+    A line through days of different rates, models or machines says nothing about any of them.
+    """
+    for run in runs:
+        run.require_valid()
+    for other in runs[1:]:
+        found = [text for text in differences(runs[0].result, other.result) if _name(text) not in MAY_DIFFER]
+        if found:
+            raise UnlikeRuns(
+                f"runs {runs[0].name} and {other.name} can't be fitted together: {'; '.join(found)}"
+            )
+
+
+def _name(difference: str) -> str:
+    return difference.partition(":")[0]
 
 
 def observe(run_dir: Path) -> list[Day]:

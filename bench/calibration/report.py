@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
-import orjson
 from rich.table import Table
 
 from bench.calibration.days import Quantity
 from bench.calibration.fit import CONFIDENCE, Estimate, Fit
 from bench.calibration.held_out import Check, Projection
+from bench.compare.sides import StoredRun
 from bench.durations import duration_text
 from bench.figures_table import figures_table
 
@@ -62,7 +61,7 @@ def check_table(checks: Sequence[Check], held_out_seconds: float) -> Table:
 
 
 def content(
-    run_dirs: Iterable[Path],
+    runs: Iterable[StoredRun],
     fits: Mapping[Quantity, Fit],
     projections: Iterable[Projection],
     checks: Iterable[Check],
@@ -73,7 +72,7 @@ def content(
     return {
         "schema_version": SCHEMA_VERSION,
         "confidence": CONFIDENCE,
-        "runs": [_run(run_dir) for run_dir in run_dirs],
+        "runs": [{"run_id": run.name, "verdict": run.result["validity"]["verdict"]} for run in runs],
         "parts": [
             {
                 **asdict(quantity),
@@ -97,12 +96,6 @@ def content(
             for check in checks
         ],
     }
-
-
-def _run(run_dir: Path) -> dict[str, Any]:
-    result = run_dir / "result.json"
-    verdict = orjson.loads(result.read_bytes())["validity"]["verdict"] if result.is_file() else None
-    return {"run_id": run_dir.name, "verdict": verdict}
 
 
 def _interval(estimate: Estimate) -> str:

@@ -65,13 +65,15 @@ def calibrate(
     """Split every stage into a fixed and a per-image part, and predict a longer day with them.
 
     Days of at least three sizes are run and fitted; then a day at least four times longer is predicted, run
-    and compared. All of it holds for this machine and this rate.
+    and compared. All of it holds for this machine and this rate. Every run must be VALID, and they may differ
+    in nothing but the size and number of their days, their seed and their arms.
     """
-    from bench.calibration.days import fit_all, observe
+    from bench.calibration.days import fit_all, observe, require_alike
     from bench.calibration.execute import calibration_folder, run_days
     from bench.calibration.fit import MIN_SIZES
     from bench.calibration.held_out import TIMES_LONGER, check_held_out, project_full_day
     from bench.calibration.report import check_table, content, parts_table
+    from bench.compare.sides import StoredRun
 
     if not run_dirs and (len(days) < MIN_SIZES or held_out < TIMES_LONGER * max(days)):
         raise ConfigurationError(
@@ -88,6 +90,8 @@ def calibrate(
             *run_days(settings, days, config, say),
             *run_days(replace(settings, replicates=1), [held_out], config, say),
         ]
+    runs = [StoredRun.load(run_dir / "result.json") for run_dir in run_dirs]
+    require_alike(runs)
     found = [day for run_dir in run_dirs for day in observe(run_dir)]
     longest = max((day.day_seconds for day in found), default=0.0)
     fitted = [day for day in found if day.day_seconds < longest]
@@ -98,7 +102,7 @@ def calibrate(
     projections = project_full_day(fits, fitted)
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "calibration.json"
-    path.write_bytes(orjson.dumps(content(run_dirs, fits, projections, checks), option=orjson.OPT_INDENT_2))
+    path.write_bytes(orjson.dumps(content(runs, fits, projections, checks), option=orjson.OPT_INDENT_2))
     console = results_console()
     console.print(parts_table(fits, projections))
     console.print(check_table(checks, longest))

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
-from bench.calibration.days import Day, Quantity, fit_all, observe
+from bench.calibration.days import Day, Quantity, fit_all, observe, require_alike
 from bench.calibration.fit import CONFIDENCE, fit_constant, fit_line
 from bench.calibration.held_out import check_held_out, project_full_day
-from signals.errors import ConfigurationError
+from bench.commands.calibrate import calibrate
+from signals.errors import ConfigurationError, InvalidRun, UnlikeRuns
 from signals.ledger import Stage
+from tests.unit.synthetic_result import side, synthetic_result, write_run
 from tests.unit.synthetic_run import GALAXY, complete_run, signature
 
 STEP = Quantity("lambda", "step", "nightly", "step7_hive")
@@ -132,6 +136,39 @@ def test_what_is_done_for_a_whole_nightly_job_counts_once(tmp_path: Path) -> Non
     days = {str(d.quantity): d for d in observe(run.write())}
     assert (days["nightly encode"].images, days["nightly encode"].seconds) == (8, pytest.approx(0.4))
     assert (days["nightly write"].images, days["nightly write"].seconds) == (8, pytest.approx(0.6))
+
+
+def calibrated(*run_dirs: Path) -> BaseException | None:
+    """What ends ``lkbench calibrate`` on stored runs."""
+    runs = [argument for run_dir in run_dirs for argument in ("--run", str(run_dir))]
+    with TemporaryDirectory() as output:
+        return CliRunner().invoke(calibrate, [*runs, "--output", output]).exception
+
+
+def test_an_invalid_run_is_not_fitted(tmp_path: Path) -> None:
+    good, broken = synthetic_result("good", [0.01]), synthetic_result("broken", [0.01])
+    broken["validity"]["valid"] = False
+    error = calibrated(write_run(tmp_path, good), write_run(tmp_path, broken))
+    assert isinstance(error, InvalidRun)
+    assert "broken" in str(error)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"rate_per_second": 40.0}, {"model": {"name": "mine", "sha256": "x"}}, {"workers": 3}]
+)
+def test_unlike_runs_are_not_fitted_together(changes: dict[str, Any], tmp_path: Path) -> None:
+    first, other = synthetic_result("first", [0.01]), synthetic_result("other", [0.01])
+    other["provenance"] |= changes
+    error = calibrated(write_run(tmp_path, first), write_run(tmp_path, other))
+    assert isinstance(error, UnlikeRuns)
+    assert len(str(error).split(";")) == 1  # what differs, and nothing else
+
+
+def test_runs_with_other_days_and_seeds_are_fitted_together() -> None:
+    first, other = synthetic_result("first", [0.01]), synthetic_result("other", [0.01])
+    other["day_seconds"] = 40.0
+    other["provenance"] |= {"seed": 2, "days": 3, "arrivals": 400, "schedule_sha256": "x"}
+    require_alike(side("runs", first, other).runs)
 
 
 def test_a_run_folder_gives_its_days(tmp_path: Path) -> None:
