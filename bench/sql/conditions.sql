@@ -1,14 +1,19 @@
 -- What the validity of a run rests on: was the generator on time (the 99th percentile of the delay between
--- the scheduled time and the hand-over, whatever n is), did any clock run backwards, was the load sustained
--- (arrivals that had not ended at the midnight of their day), were all arms offered the same keys, did they
--- give the same verdict, with the same reasons, on every image that became a dead letter, and how many did
--- (distinct images, in the replicate that has fewest).
+-- the scheduled time and the hand-over, whatever n is, in the replicate where it is longest), did any clock run
+-- backwards, was the load sustained (arrivals that had not ended at the midnight of their day), was every
+-- replicate of every arm offered the same keys (those of the first arm's first replicate), did the arms give the
+-- same verdict, with the same reasons, on every image that became a dead letter, and how many did (distinct
+-- images, in the replicate that has fewest).
 WITH generator AS (
-    SELECT
-        arm,
-        quantile_cont((submitted_ns - scheduled_ns) / 1e9, 0.99) AS generator_p99_seconds,
-        max(submitted_ns - scheduled_ns) / 1e9 AS generator_max_seconds
-    FROM arrivals GROUP BY arm
+    SELECT arm, max(p99_seconds) AS generator_p99_seconds, max(max_seconds) AS generator_max_seconds
+    FROM (
+        SELECT
+            arm, replicate,
+            quantile_cont((submitted_ns - scheduled_ns) / 1e9, 0.99) AS p99_seconds,
+            max(submitted_ns - scheduled_ns) / 1e9 AS max_seconds
+        FROM arrivals GROUP BY ALL
+    )
+    GROUP BY arm
 ),
 negative AS (
     SELECT arm, count(*) FILTER (end_ns < start_ns) AS negative_durations FROM events GROUP BY arm
@@ -41,11 +46,14 @@ devices AS (
     SELECT arm, count(*) FILTER (device LIKE 'cpu%') AS cpu_batches
     FROM events WHERE stage = 'device_busy' GROUP BY arm
 ),
+offered AS (
+    SELECT arm, replicate, bit_xor(hash(day, event_id, galaxy, image_signature)) AS workload_hash
+    FROM arrivals GROUP BY ALL
+),
 workload AS (
-    SELECT arm, bit_xor(hash(day, event_id, galaxy, image_signature)) AS workload_hash
-    FROM arrivals
-    WHERE replicate = (SELECT min(replicate) FROM arrivals)
-    GROUP BY arm
+    SELECT arm, bool_and(workload_hash = (SELECT arg_min(workload_hash, (arm, replicate)) FROM offered))
+        AS same_workload
+    FROM offered GROUP BY arm
 ),
 verdicts AS (
     SELECT arm, replicate, galaxy, image_signature,
@@ -74,8 +82,7 @@ differing AS (
 SELECT
     arm, generator_p99_seconds, generator_max_seconds, negative_durations, open_at_midnight_share,
     undrained_arrivals, cpu_batches,
-    workload_hash = first_value(workload_hash) OVER (ORDER BY arm) AS same_workload,
-    differing_verdicts, dead_images
+    same_workload, differing_verdicts, dead_images
 FROM generator
 CROSS JOIN differing
 JOIN negative USING (arm)

@@ -6,7 +6,9 @@ from typing import Any
 
 from bench.validity.rule import ByArm, Rule
 
-GENERATOR_LATE_SECONDS = 0.1  # p99 of the delay between the schedule and the hand-over
+GENERATOR_LATE_SECONDS = (
+    0.1  # p99 of the delay between the schedule and the hand-over, in the worst replicate
+)
 GENERATOR_WORST_SECONDS = 0.5  # and of any single arrival
 OPEN_AT_MIDNIGHT_SHARE = 0.1  # arrivals of a day that may still be on their way at its midnight
 
@@ -35,7 +37,7 @@ def _generator(conditions: ByArm) -> list[Rule]:
             ok=max(late.values(), default=0.0) <= GENERATOR_LATE_SECONDS,
             measured=late,
             limit=GENERATOR_LATE_SECONDS,
-            reason="the generator fell behind its schedule (99th percentile of its delay, in seconds)",
+            reason="the generator fell behind its schedule (99th percentile of a replicate's delays, s)",
             advice="lower --rate, or give the harness more cores",
         ),
         Rule(

@@ -103,7 +103,7 @@ def _same_workload(conditions: ByArm) -> Rule:
         ok=all(same.values()),
         measured=same,
         limit=True,
-        reason="the arms were not offered the same arrivals",
+        reason="not every replicate of every arm was offered the same arrivals",
         advice="compare only arms of one run that ended",
     )
 

@@ -245,6 +245,12 @@ def test_retries_and_recomputation_within_a_path(tmp_path: Path) -> None:
         ("clocks_run_forward", lambda run: run.row(Stage.FETCH, 2.0, 1.0)),
         ("announced_is_readable", lambda run: run.online(0, 0, 0.0, 0.1, outcome="missing")),
         ("same_workload", lambda run: run.arrival(900, 5, 1.0)),
+        (
+            "same_workload",
+            lambda run: [
+                run.arrival(0, image, 1.0, replicate=2, arm=arm) for image, arm in enumerate(run.arms)
+            ],
+        ),
         ("same_verdicts", lambda run: run.dead_letter(7, 9.0, "corrupt", arm="kappa", event_id=7)),
         ("load_was_sustained", lambda run: [run.arrival(n, n, 1.0) for n in range(200, 220)]),
     ],

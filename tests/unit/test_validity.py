@@ -57,6 +57,14 @@ def growing(run: SyntheticRun) -> None:
         run.online(n, n, 0.04 * n, 0.04 * n + 0.01 + 0.0004 * n, replicate=2, arm="kappa")
 
 
+def one_late_replicate(run: SyntheticRun) -> None:
+    """Of four replicates of Kappa's; of all its arrivals together fewer than one in a hundred are late."""
+    for replicate in (2, 3, 4):
+        for n in range(100):
+            late = 0.2 if replicate == 4 and n < 3 else 0.001
+            run.arrival(n, n, 0.05 * n, late, replicate=replicate, arm="kappa")
+
+
 def undrained(run: SyntheticRun) -> None:
     run.day(1, start=30.0, arm="kappa")
     run.arrival(500, 500, 9.0, arm="kappa")
@@ -66,6 +74,7 @@ def undrained(run: SyntheticRun) -> None:
 @pytest.mark.parametrize(
     ("rule", "spoil"),
     [
+        ("generator_on_time", one_late_replicate),
         ("generator_never_stalled", lambda run: run.arrival(800, 800, 1.0, late=0.6, arm="kappa")),
         ("backlog_drained", undrained),
         ("steady_state", growing),
