@@ -2,7 +2,8 @@
 
 Device pools are booked for the time that they were held, idle as a line of its own. Every other process is
 booked for the CPU seconds that it took, as if its machine were always full: sizing whole machines is what a
-projection does (:mod:`bench.cost.counts`).
+projection does (:mod:`bench.cost.counts`). The object store alone is not: the price of a request to S3 pays
+for the computer that answers it.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from signals.errors import ConfigurationError
 
 BROKER_VCPU = 2  # of kafka.t3.small
 CPU_DEVICES_PER_INSTANCE = VCPU_PER_NODE  # a device on CPU is one thread
+_OBJECT_STORE = "s3proxy"
 _SPARK = re.compile(r"^(nightly|dump)|spark|java")
 _GETS, _PUTS = ("s3_get",), ("s3_put", "s3_list")  # a LIST costs what a PUT costs
 
@@ -100,16 +102,17 @@ def _devices(
 
 
 def _counted(rows: list[dict[str, Any]]) -> Iterator[Usage]:
-    """CPU of processes that hold no device, requests, and a day's storage of what is stored."""
+    """CPU of what holds no device and is no object store, requests, and a day's storage of what is stored."""
     hours: defaultdict[tuple[str, str], float] = defaultdict(float)
     requests: defaultdict[tuple[str, str], float] = defaultdict(float)
     for row in rows:
         if row["stage"] in NOT_OF_THE_ARCHITECTURE:
             continue
         stage, resource, value = row["stage"], row["resource"], row["value"]
-        if resource == "cpu" and not row["holds_device"]:
-            for line, vcpu in _nodes(row["process"]):
-                hours[line, stage] += value / 3600 / vcpu
+        if resource == "cpu":
+            if not row["holds_device"] and row["process"] != _OBJECT_STORE:
+                for line, vcpu in _nodes(row["process"]):
+                    hours[line, stage] += value / 3600 / vcpu
         elif resource in (*_GETS, *_PUTS):
             requests["s3.get" if resource in _GETS else "s3.put", stage] += value
         elif resource in ("parquet_stored", "s3_stored", "rockstore_stored"):

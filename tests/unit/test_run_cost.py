@@ -65,6 +65,19 @@ def test_devices_are_priced_for_the_hours_that_they_were_held(tmp_path: Path) ->
     assert broker.usage.quantity == pytest.approx(0.5)
 
 
+def test_the_object_store_is_paid_by_the_request_and_not_once_more_by_the_hour(tmp_path: Path) -> None:
+    run_dir = priced_run(tmp_path)
+    before = run_costs(write_result(run_dir), BOOK)["kappa"].report
+    servers = {("cpu", "s3proxy", 9, "seconds"): 3600.0}
+    write_counts(run_dir, "servers", servers, 12, arm="kappa")
+    write_counts(run_dir, "stream_worker", {("s3_get", "", 0, "requests"): 1000.0}, 7, arm="kappa")
+    seal_resources(run_dir)
+    after = run_costs(write_result(run_dir), BOOK)["kappa"].report
+    (gets,) = [line for line in after.lines if line.usage.line == "s3.get"]
+    assert after.total().amount == pytest.approx(before.total().amount + BOOK.lines["s3.get"].price)
+    assert gets.cost == pytest.approx(BOOK.lines["s3.get"].price)
+
+
 def test_every_missing_price_makes_a_lower_bound(tmp_path: Path) -> None:
     result = result_of(priced_run(tmp_path))
     whole = run_costs(result, BOOK)
