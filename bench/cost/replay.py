@@ -8,6 +8,7 @@ and when its days ended. The queue in front of the devices and the night's pool 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -123,6 +124,7 @@ class _ArmReplay:
         if not pools or not computed:
             raise ConfigurationError(f"arm {arm} computed nothing on its live path: nothing to fit")
         self._devices = len(pools)
+        self._nights = [night for night in fitted.nights if night["arm"] == arm]
         self._computed = computed
         sizes = [row["batch_size"] for row in fitted.batches[arm]]
         seconds = [row["seconds"] for row in fitted.batches[arm]]
@@ -193,57 +195,44 @@ class _ArmReplay:
 
     def _batch(self, keys: Rows) -> Floats:
         """From the schedule to the table: until midnight, then a night's fixed part and its images."""
+        known = {(night["replicate"], night["day"]): night["work_seconds"] for night in self._nights}
         fixed: dict[int, list[float]] = {}
         for row in self._fitted.of(self._arm):
             if row["after_midnight_seconds"] is not None:
-                work = self._work_seconds(self._fitted, row)
+                work = known.get((row["replicate"], row["day"]), 0.0)
                 fixed.setdefault(row["day"], []).append(row["after_midnight_seconds"] - work)
         if not fixed:
             raise ConfigurationError(f"arm {self._arm} of the fitted run made no table: nothing to fit")
         # The n-th night is like the n-th night of the fitted run: the first one creates the table.
         nights = {day: np.array(values) for day, values in fixed.items()}
-        last = max(nights)
+        last, work_seconds = max(nights), self._predicted_work(keys)
         predicted = []
         for row in keys:
             night = nights.get(row["day"], nights[last])
-            after = float(self._random.choice(night)) + self._predicted_work(
-                keys, row["day"], row["replicate"]
-            )
+            after = float(self._random.choice(night)) + work_seconds[row["replicate"], row["day"]]
             predicted.append(row["midnight"] - row["scheduled"] + after)
         return np.array(predicted)
 
-    def _work_seconds(self, run: Run, row: Mapping[str, Any]) -> float:
-        found = [
-            night["work_seconds"]
-            for night in self._nights(run)
-            if (night["replicate"], night["day"]) == (row["replicate"], row["day"])
-        ]
-        return found[0] if found else 0.0
-
-    def _predicted_work(self, keys: Rows, day: int, replicate: int) -> float:
-        """Seconds of a night that grow with its images: 0 for an architecture that computes none at night."""
-        nights = self._nights(self._fitted)
+    def _predicted_work(self, keys: Rows) -> dict[tuple[int, int], float]:
+        """Seconds of each night that grow with its images, by replicate and day: 0 for an architecture that
+        computes none at night."""
+        images = Counter((row["replicate"], row["day"]) for row in keys)
+        nights = self._nights
         if not nights:
-            return 0.0
+            return dict.fromkeys(images, 0.0)
         per_image = sum(n["work_seconds"] * n["devices"] for n in nights) / sum(n["images"] for n in nights)
-        images = sum((row["day"], row["replicate"]) == (day, replicate) for row in keys)
-        devices = nights[0]["devices"]
-        return shared_finish_seconds(np.zeros(devices), images * per_image)
-
-    def _nights(self, run: Run) -> list[Mapping[str, Any]]:
-        return [night for night in run.nights if night["arm"] == self._arm]
+        devices = np.zeros(nights[0]["devices"])
+        return {night: shared_finish_seconds(devices, count * per_image) for night, count in images.items()}
 
     def _device_hours(self, keys: Rows, busy_seconds: float) -> Iterator[Comparison]:
         measured = [row for row in self._other.pools if row["arm"] == self._arm]
         days = {(r["replicate"], r["day"]): r["midnight"] - r["day_start"] for r in keys}
         always_on = self._devices * sum(days.values())
-        nights = self._nights(self._fitted)
-        at_night = 0.0
+        nights, at_night = self._nights, 0.0
         if nights:
             # What a device is held for beyond its work: provisioning, and the end of the night's pool.
             fixed = np.mean([n["held_seconds"] / n["devices"] - n["work_seconds"] for n in nights])
-            for replicate, day in days:
-                work = self._predicted_work(keys, day, replicate)
+            for work in self._predicted_work(keys).values():
                 at_night += nights[0]["devices"] * (float(fixed) + work)
 
         def measured_seconds(column: str, *, live: bool | None = None) -> float:

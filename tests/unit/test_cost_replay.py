@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,30 @@ def test_a_run_on_a_slower_device_is_not_reproduced(tmp_path: Path) -> None:
     again = CliRunner().invoke(simulate_command, [str(fitted), "--against", str(fitted)])
     assert again.exit_code == 0, again.output
     assert "OUTSIDE" not in again.output
+
+
+class CountedRow(dict[str, Any]):
+    """Counts how often something is read of any of them."""
+
+    reads = 0
+
+    def __getitem__(self, name: str) -> Any:
+        CountedRow.reads += 1
+        return super().__getitem__(name)
+
+
+def test_twice_the_images_take_twice_the_work(tmp_path: Path) -> None:
+    night = {"arm": "kappa", "replicate": 1, "day": 0, "work_seconds": 2.0, "devices": 1, "held_seconds": 3.0}
+    fitted = replace(
+        Run.load(queue_run(tmp_path / "fitted", rate=5, seed=1, images=50)), nights=[{**night, "images": 50}]
+    )
+    reads = []
+    for images in (100, 200):
+        other = Run.load(queue_run(tmp_path / f"{images}", rate=5, seed=2, images=images))
+        CountedRow.reads = 0
+        replay(fitted, replace(other, images=[CountedRow(row) for row in other.images]))
+        reads.append(CountedRow.reads)
+    assert reads[1] <= 2 * reads[0]
 
 
 def test_what_was_not_measured_is_never_within() -> None:
