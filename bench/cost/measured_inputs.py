@@ -41,17 +41,17 @@ class Measured:
 
 
 def fit_batches(sizes: Sequence[int], seconds: Sequence[float], max_batch: int) -> BatchService:
-    """Least squares of seconds = overhead + size x per-image seconds, neither negative.
+    """Least squares of seconds = overhead + size x per-image seconds, over all batches.
 
-    Means per batch size, weighted by how often it occurred, so that busy time is reproduced. Raises
-    ConfigurationError without batches.
+    Where either part would be negative, or there is one size only, all of the time is per image. So the busy
+    time of the batches is reproduced in any case. Raises ConfigurationError without batches.
     """
     if not sizes:
         raise ConfigurationError("the run has no batches of a device: nothing to fit")
     n, s = np.asarray(sizes, float), np.asarray(seconds, float)
     design = np.column_stack([np.ones_like(n), n])
     (overhead, per_image), _ = nnls(design, s)
-    if per_image == 0:  # one size only, or no trend: all of it is per image
+    if overhead == 0 or per_image == 0:  # the best line through the origin has another sum
         overhead, per_image = 0.0, float(s.sum() / n.sum())
     return BatchService(float(per_image), float(overhead), max_batch)
 

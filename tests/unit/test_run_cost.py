@@ -114,6 +114,10 @@ def test_batches_are_fitted_and_keep_the_busy_time() -> None:
     service = fit_batches(sizes.tolist(), (0.002 + 0.006 * sizes).tolist(), 8)
     assert service.overhead_seconds == pytest.approx(0.002)
     assert service.per_image_seconds == pytest.approx(0.006)
+    slowing = 0.006 * sizes * (1 + 0.3 * (sizes - 1) / 7)  # no line with an overhead above 0 fits these
+    origin = fit_batches(sizes.tolist(), slowing.tolist(), 8)
+    assert origin.overhead_seconds == 0
+    assert origin.per_image_seconds * sizes.sum() == pytest.approx(slowing.sum())
     single = fit_batches([1, 1, 1], [0.01, 0.02, 0.03], 8)
     assert 3 * (single.overhead_seconds + single.per_image_seconds) == pytest.approx(0.06)
     assert single.per_image_seconds > 0
