@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 from bench.audit.evidence import CheckFails, Evidence, Finding, RuleFires
 from bench.audit.execute import Auditor, Row
-from bench.audit.false_alarms import VirtualPairs
+from bench.audit.false_alarms import REPLICATES, TOO_MANY, RealPair, VirtualPairs
 from bench.audit.plan import PLAN, PlanItem
 from bench.audit.slowdown import Shift, SlowerBy
 from bench.audit.tail import TailOfStop
@@ -132,6 +132,23 @@ def test_an_audit_whose_runs_failed_says_so(tmp_path: Path, monkeypatch: pytest.
 def test_comparisons_of_the_same_alarm_no_more_than_nominal_and_of_the_slower_do() -> None:
     assert not VirtualPairs(pairs=100)().found
     assert VirtualPairs(pairs=20, slower=1.2)().found
+
+
+def correlated(random: np.random.Generator, slower: float = 1.0) -> list[list[list[float]]]:
+    """Both sides of 20 metrics of identical arms, by replicate, that are correlated by 0.9."""
+    shared, own = random.normal(size=(2, REPLICATES)), random.normal(size=(20, 2, REPLICATES))
+    values = np.exp(0.05 * (np.sqrt(0.9) * shared + np.sqrt(0.1) * own))
+    values[:, 1] *= slower
+    return [list(map(list, pair)) for pair in values]
+
+
+def test_metrics_that_move_together_raise_no_more_alarms_than_promised() -> None:
+    random = np.random.default_rng(5)
+    pairs = 400
+    found = sum(bool(RealPair().judge(correlated(random)).found) for _ in range(pairs))
+    assert found / pairs <= TOO_MANY + 3 * np.sqrt(TOO_MANY * (1 - TOO_MANY) / pairs)
+    assert RealPair().judge(correlated(random, slower=1.5)).found
+    assert RealPair().judge([]).found is None
 
 
 def test_an_unknown_item_is_refused() -> None:
