@@ -152,7 +152,7 @@ class Ends:
     def _come_again(self, arrival: Arrival, progress: dict[str, Any]) -> None:
         """Nobody could be told: the job is delivered after a pause, and knows what has come of it."""
         try:
-            self.pinlater.checkpoint(arrival.job, retry_seconds(arrival.job.attempt), progress)
+            self.pinlater.fail(arrival.job, retry_seconds(arrival.job.attempt), progress)
         except Exception as problem:
             log(
                 f"{arrival.event.image_signature}: its claim will run out, what came of it is lost: {problem}"

@@ -73,10 +73,7 @@ class Servers:
     def ack(self, jobs: Sequence[Job]) -> None:
         self.acked += len(jobs)
 
-    def fail(self, _job: Job, _pause_seconds: float) -> None:
-        """The job is delivered again."""
-
-    def checkpoint(self, _job: Job, _claim_seconds: float, progress: dict[str, Any] | None = None) -> bool:
+    def fail(self, _job: Job, _pause_seconds: float, progress: dict[str, Any] | None = None) -> bool:
         self.progress = progress or self.progress
         return True
 
