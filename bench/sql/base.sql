@@ -91,11 +91,15 @@ GROUP BY ALL;
 
 -- Seconds from the scheduled first arrival; NULL where the key was lost. Dead letters are no part of it.
 CREATE TEMP VIEW key_latencies AS
-SELECT arm, replicate, day, 'online' AS consumer, scheduled_ns, (online_ns - scheduled_ns) / 1e9 AS seconds
+SELECT
+    arm, replicate, day, 'online' AS consumer, event_id, scheduled_ns,
+    (online_ns - scheduled_ns) / 1e9 AS seconds
 FROM keys LEFT JOIN warm_ups USING (arm, replicate)
 WHERE (online_ns IS NOT NULL OR NOT online_dead) AND scheduled_ns >= coalesce(warm_ns, 0)
 UNION ALL
-SELECT arm, replicate, day, 'batch' AS consumer, scheduled_ns, (batch_ns - scheduled_ns) / 1e9 AS seconds
+SELECT
+    arm, replicate, day, 'batch' AS consumer, event_id, scheduled_ns,
+    (batch_ns - scheduled_ns) / 1e9 AS seconds
 FROM keys WHERE batch_ns IS NOT NULL OR NOT batch_dead;
 
 CREATE TEMP VIEW image_stages AS

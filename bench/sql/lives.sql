@@ -1,22 +1,26 @@
 -- The life of two images of each arm: the one that the online consumer waited longest for, and the one at the
--- median. Times in seconds after the scheduled first arrival. Rows of the first arrival, of the repeat
+-- median (of an even number the faster of the two), of those that latency.sql ranks: warm-up is left out.
+-- Times in seconds after the scheduled first arrival. Rows of the first arrival, of the repeat
 -- if one was announced before it, and of the nightly path; at most 60 of an image.
 WITH ranked AS (
     SELECT
-        arm, replicate, galaxy, image_signature, event_id, online_event_id, scheduled_ns, online_ns,
-        row_number() OVER (PARTITION BY arm ORDER BY online_ns - scheduled_ns, replicate, event_id) AS rank,
-        count(*) OVER (PARTITION BY arm) AS n
-    FROM keys
-    WHERE online_ns IS NOT NULL
+        arm, replicate, event_id, seconds,
+        row_number() OVER (PARTITION BY arm ORDER BY seconds NULLS LAST, replicate, event_id) AS rank,
+        count(*) OVER (PARTITION BY arm) AS n,
+        count(seconds) OVER (PARTITION BY arm) AS ended
+    FROM key_latencies
+    WHERE consumer = 'online'
+),
+picked AS (
+    SELECT *, 'median' AS which FROM ranked WHERE rank = (n + 1) // 2 AND seconds IS NOT NULL
+    UNION ALL
+    SELECT *, 'slowest' FROM ranked WHERE rank = ended
 ),
 chosen AS (
-    SELECT * EXCLUDE (rank, n), 'median' AS which FROM ranked WHERE rank = (n + 1) // 2
-    UNION ALL
-    SELECT * EXCLUDE (rank, n), 'slowest' FROM ranked WHERE rank = n
+    SELECT which, seconds, keys.* FROM picked JOIN keys USING (arm, replicate, event_id)
 )
 SELECT
-    c.arm, c.which, c.replicate, c.galaxy, c.image_signature, file_name,
-    (c.online_ns - c.scheduled_ns) / 1e9 AS online_seconds,
+    c.arm, c.which, c.replicate, c.galaxy, c.image_signature, file_name, c.seconds AS online_seconds,
     e.path, e.stage, e.outcome, e.attempt, e.batch_size,
     -- An end for a consumer is a moment: its row may start at the arrival.
     (if(e.stage LIKE 'available%', e.end_ns, e.start_ns) - c.scheduled_ns) / 1e9 AS start_seconds,

@@ -1,5 +1,6 @@
--- Per key and its first arrival, what a replay needs. before: from the schedule until the image waits for a
--- device; on_device: from there until its outputs are here; both NULL where it was not computed on the live path.
+-- Per key and its first arrival, warm-up included, what a replay needs. before: from the schedule until the image
+-- waits for a device; on_device: from there until its outputs are here; both NULL where it was not computed on the
+-- live path.
 WITH waited AS (
     SELECT arm, replicate, event_id, min(start_ns) AS waits_ns FROM events
     WHERE stage = 'batch_wait' AND path IN ('online', 'stream') GROUP BY ALL

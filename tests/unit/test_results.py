@@ -217,6 +217,20 @@ def test_what_arrives_during_warm_up_is_no_part_of_online_latency(tmp_path: Path
     assert kappa["completeness"]["offered_arrivals"] == 41
 
 
+def test_the_images_that_are_followed_are_those_that_the_published_figures_rank(tmp_path: Path) -> None:
+    run = one_arm(tmp_path / "run-1")
+    run.row(Stage.WARM_UP, 0.0, 1.0, day=0, path="harness")
+    for n in range(16):  # the first seven arrive during warm-up, and wait longest
+        scheduled = n / 7
+        run.arrival(n, n, scheduled)
+        run.online(n, n, scheduled, scheduled + (9.0 if n < 7 else n / 10))
+    result = compute_result(run.write())
+    online = result["arms"]["kappa"]["latency"]["online"]
+    followed = {image["which"]: image["online_seconds"] for image in result["lives"]["images"]}
+    assert online["n"] == 9
+    assert followed == {"median": online["p50_seconds"], "slowest": online["max_seconds"]}
+
+
 def test_retries_and_recomputation_within_a_path(tmp_path: Path) -> None:
     run = one_arm(tmp_path / "run-1")
     of_image: dict[str, Any] = {
