@@ -10,6 +10,8 @@ from reports.located import Located
 ONLINE, BATCH = "until the online consumer has it", "until the batch consumer has it"
 LEAST_SHARE = 1 / 150  # of a bar's width
 NIGHTLY_PATHS = frozenset(("nightly", "dump"))
+FOR_BATCH = frozenset(("day", "available_batch"))
+LABELS = {"arrival": "handed over", "day": "wait for midnight"}  # else the stage's own name
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,21 +69,22 @@ def lives(images: Iterable[Located]) -> list[Life]:
 
 
 def _is_for_batch(stage: Located) -> bool:
-    return stage["path"].value in NIGHTLY_PATHS or stage["stage"].value == "available_batch"
+    return stage["path"].value in NIGHTLY_PATHS or stage["stage"].value in FOR_BATCH
 
 
 def _span(stage: Located) -> Span:
     row = stage.value
-    notes = []
+    is_step = row["stage"] == "step"
+    notes = ["nightly step"] if is_step else []
     if row["attempt"] > 1:
         notes.append(f"attempt {row['attempt']}")
     if row["batch_size"]:
         notes.append(f"batch of {row['batch_size']}")
     if row["outcome"] != "ok":
         notes.append(row["outcome"])
-    label = row["stage"].replace("_", " ")
+    label = row["step"] if is_step else LABELS.get(row["stage"], row["stage"].replace("_", " "))
     return Span(
-        label=f"{label} (at night)" if row["path"] in NIGHTLY_PATHS else label,
+        label=f"{label} (at night)" if row["path"] in NIGHTLY_PATHS and not is_step else label,
         start_seconds=stage["start_seconds"],
         duration_seconds=stage["duration_seconds"],
         note=", ".join(notes),

@@ -1,7 +1,8 @@
 -- The life of two images of each arm: the one that the online consumer waited longest for, and the one at the
 -- median (of an even number the faster of the two), of those that latency.sql ranks: warm-up is left out.
--- Times in seconds after the scheduled first arrival. Rows of the first arrival, of the repeat
--- if one was announced before it, and of the nightly path; at most 60 of an image.
+-- Times in seconds after the scheduled first arrival. Rows of the first arrival, of the repeat if one was
+-- announced before it, and of the nightly path; and what the batch consumer's wait for it lay in, its day up to
+-- midnight and the nightly steps (named in `step`). At most 60 of an image.
 WITH ranked AS (
     SELECT
         arm, replicate, event_id, seconds,
@@ -18,17 +19,28 @@ picked AS (
 ),
 chosen AS (
     SELECT which, seconds, keys.* FROM picked JOIN keys USING (arm, replicate, event_id)
+),
+stages AS (
+    SELECT c.*, path, stage, NULL AS step, outcome, attempt, batch_size, start_ns, end_ns
+    FROM events e
+    JOIN chosen c
+        ON e.image_signature = c.image_signature AND e.arm = c.arm AND e.replicate = c.replicate
+        AND e.galaxy = c.galaxy AND e.event_id IN (c.event_id, c.online_event_id, -1)
+    UNION ALL
+    SELECT c.*, path, stage, if(stage = 'step', detail, NULL), outcome, attempt, batch_size,
+        greatest(start_ns, scheduled_ns), end_ns
+    FROM events e
+    JOIN chosen c ON e.arm = c.arm AND e.replicate = c.replicate AND e.day = c.day
+    WHERE stage IN ('day', 'step') AND start_ns <= batch_ns AND end_ns > scheduled_ns
 )
 SELECT
-    c.arm, c.which, c.replicate, c.galaxy, c.image_signature, file_name, c.seconds AS online_seconds,
-    e.path, e.stage, e.outcome, e.attempt, e.batch_size,
-    -- An end for a consumer is a moment: its row may start at the arrival.
-    (if(e.stage LIKE 'available%', e.end_ns, e.start_ns) - c.scheduled_ns) / 1e9 AS start_seconds,
-    if(e.stage LIKE 'available%', 0, e.end_ns - e.start_ns) / 1e9 AS duration_seconds
-FROM events e
-JOIN chosen c
-    ON e.image_signature = c.image_signature AND e.arm = c.arm AND e.replicate = c.replicate
-    AND e.galaxy = c.galaxy AND e.event_id IN (c.event_id, c.online_event_id, -1)
-LEFT JOIN images ON images.image_signature = c.image_signature
-QUALIFY row_number() OVER (PARTITION BY c.arm, c.which ORDER BY e.start_ns, e.end_ns) <= 60
-ORDER BY c.arm, c.which, start_seconds, duration_seconds, e.path, e.stage;
+    arm, which, replicate, galaxy, image_signature, file_name, seconds AS online_seconds,
+    path, stage, step, outcome, attempt, batch_size,
+    -- An end for a consumer is a moment, its row may start at the arrival; so is the hand-over, which the time
+    -- in the queue includes.
+    (if(is_moment, end_ns, start_ns) - scheduled_ns) / 1e9 AS start_seconds,
+    if(is_moment, 0, end_ns - start_ns) / 1e9 AS duration_seconds
+FROM (SELECT *, stage = 'arrival' OR stage LIKE 'available%' AS is_moment FROM stages)
+LEFT JOIN images USING (image_signature)
+QUALIFY row_number() OVER (PARTITION BY arm, which ORDER BY start_ns, end_ns) <= 60
+ORDER BY arm, which, start_seconds, duration_seconds, path, stage;

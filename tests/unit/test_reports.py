@@ -14,12 +14,14 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
+from bench.explain import explain_signature
 from bench.ledger_query import sql_text
 from bench.metrics import measure
 from bench.results import FIGURE_QUERIES, compute_result, write_result
 from reports.curves import SHORTEST_SECONDS, availability_curves
 from reports.figures import write_figure
 from reports.html import QUERIES, write_report
+from reports.lives import lives
 from reports.located import Located, figures
 from reports.parts import MEANINGS
 from reports.table import comparison
@@ -203,6 +205,27 @@ def test_the_result_has_every_point_of_the_charts_and_every_stage_of_the_lives(r
             assert f"/lives/images/{i}/stages/{j}/start_seconds" in shown
             at = f"/lives/images/{i}/stages/{j}/duration_seconds"
             assert (at in shown) == (stage["duration_seconds"] > 0)
+
+
+def test_the_life_of_an_image_says_what_it_waited_for_as_explain_does(run_dir: Path) -> None:
+    result = Located(orjson.loads((run_dir / "result.json").read_bytes()))
+    for life in lives(result["lives"]["images"]):
+        online, batch = (
+            [(s.label, s.start_seconds.value, s.duration_seconds.value) for s in part.spans]
+            for part in life.parts
+        )
+        assert [(start, takes) for label, start, takes in online if label == "handed over"] == [(0.001, 0)]
+        assert batch[0][:2] == ("wait for midnight", 0)
+        reached = 0.0
+        for _, start, takes in batch:
+            assert start <= reached + 1e-6  # nothing is left open between two rows
+            reached = max(reached, start + takes)
+        console = Console(width=160, color_system=None)
+        with console.capture() as capture:
+            console.print(explain_signature(run_dir, str(life.image["image_signature"])))
+        steps = [span.label for span in life.parts[1].spans if span.note == "nightly step"]
+        assert steps
+        assert set(steps) <= set(capture.get().split())
 
 
 def test_a_result_of_before_it_had_points_is_drawn_from_its_ledger(run_dir: Path, tmp_path: Path) -> None:
