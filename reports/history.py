@@ -68,7 +68,7 @@ def write_history(history: History, path: Path) -> Path:
 def draw(group: Group, chart: Chart) -> Drawing:
     """The chart of one metric, from zero up."""
     shown = [value for trend in chart.trends for value in trend.values if value is not None]
-    scale = _scale(chart.definition.unit, max(shown))
+    scale = _scale(chart.definition.unit, max(shown)).ending_at_tick(MOST_Y_TICKS)
     count = len(group.runs)
     step = math.ceil(count / MOST_X_TICKS)
     changed = sorted({trend.change.run for trend in chart.trends if trend.change is not None})
@@ -119,7 +119,7 @@ def _scale(unit: Unit, largest: float) -> Scale:
         return linear_scale("share", largest)
     if unit in (Unit.PER_IMAGE, Unit.USD):
         return linear_scale("number", largest)
-    return linear_scale("count", max(largest, float(MOST_Y_TICKS)))  # whole numbers at every tick
+    return linear_scale("count", largest)
 
 
 def _in_axis_unit(value: float, unit: Unit) -> float:

@@ -131,9 +131,11 @@ class Drawing:
 
 def _draw(plot: Plot, x: Scale, y: Scale, css_class: str, width: float, height: float) -> Drawing:
     left, right, top, bottom = LEFT, width - RIGHT, TOP, height - BOTTOM
+    most_x = math.floor((right - left) / PIXELS_PER_X_TICK)
+    most_y = math.floor((bottom - top) / PIXELS_PER_Y_TICK)
+    x, y = x.ending_at_tick(most_x), y.ending_at_tick(most_y)
     area = _Area(x, y, left, right, top, bottom)
-    x_ticks = x.ticks(math.floor((right - left) / PIXELS_PER_X_TICK))
-    y_ticks = y.ticks(math.floor((bottom - top) / PIXELS_PER_Y_TICK))
+    x_ticks, y_ticks = x.ticks(most_x), y.ticks(most_y)
     return Drawing(
         css_class=css_class,
         width=width,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from bench.durations import duration_text
@@ -31,6 +31,17 @@ class Scale:
         low, high = self._warp(self.low), self._warp(self.high)
         return (self._warp(min(max(value, self.low), self.high)) - low) / (high - low)
 
+    def ending_at_tick(self, most: int) -> Scale:
+        """A linear scale made longer, to the next of its ``ticks(most)``, so that its highest value can be
+        read off; any other as it is."""
+        if self.kind != "linear":
+            return self
+        step = self._tick_step(most)
+        high = math.ceil(self.high / step - 1e-9) * step
+        if high <= self.high * (1 + 1e-9):
+            return self
+        return replace(self, high=high).ending_at_tick(most)  # beyond two minutes it has other steps
+
     def ticks(self, most: int) -> list[tuple[float, str]]:
         """At most about ``most`` values with their texts, from low to high."""
         values: list[float] = []
@@ -44,7 +55,7 @@ class Scale:
             step = math.ceil((high - low) / max(most, 1))
             values = [10.0**exponent for exponent in range(low, high + 1, step)]
         else:
-            step_size = self._step((self.high - self.low) / max(most, 1))
+            step_size = self._tick_step(most)
             first, last = math.ceil(self.low / step_size), math.floor(self.high / step_size + 1e-9)
             values = [n * step_size for n in range(first, last + 1)]
         return [(value, self.text(value)) for value in values]
@@ -59,9 +70,13 @@ class Scale:
             return f"{value:,.4g}"
         return tick_text(value) if self.kind == "log" else "0" if value == 0 else _short(duration_text(value))
 
-    def _step(self, least: float) -> float:
+    def _tick_step(self, most: int) -> float:
+        least = (self.high - self.low) / max(most, 1)
         if self.unit == "seconds" and self.high > LONGEST_IN_SECONDS:
             return next((step for step in TIME_STEPS if step >= least), nice_step(least / 3600) * 3600)
+        if self.unit == "count":
+            step = nice_step(max(least, 1.0))
+            return 5.0 if step == 2.5 else step  # nobody counts halves
         return nice_step(least)
 
     def _warp(self, value: float) -> float:

@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from bench.change_point import best_split, fewest_values
 from bench.cli import cli
 from bench.history import ALPHA, Change, Group, History, load_history
-from reports.history import write_history
+from reports.history import TOP, draw, write_history
 from signals.errors import ConfigurationError
 from tests.unit.page_parser import PageParser
 from tests.unit.synthetic_result import INFERENCE, synthetic_result, write_run
@@ -70,6 +70,13 @@ def test_a_planted_shift_is_found_at_its_run_and_nothing_else_is(shifted: Histor
     assert change.p_value < ALPHA
     assert change.before == pytest.approx(0.01, rel=0.1)
     assert change.after == pytest.approx(0.02, rel=0.1)
+
+
+def test_the_axis_of_a_chart_ends_at_a_tick_above_its_highest_value(shifted: History) -> None:
+    (group,) = shifted.groups
+    (chart,) = [chart for chart in group.charts if any(trend.id == INFERENCE for trend in chart.trends)]
+    drawn = draw(group, chart)
+    assert (drawn.y_ticks[-1].text, drawn.y_ticks[-1].at) == ("100 s", TOP)  # an INVALID run took 99 s
 
 
 def test_a_steady_series_has_no_shift(tmp_path: Path) -> None:

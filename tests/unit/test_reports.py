@@ -24,6 +24,7 @@ from reports.html import QUERIES, write_report
 from reports.lives import lives
 from reports.located import Located, figures
 from reports.parts import MEANINGS
+from reports.plots import backlog_plot
 from reports.table import comparison
 from signals.errors import ConfigurationError
 from tests.unit.page_parser import PageParser
@@ -226,6 +227,20 @@ def test_the_life_of_an_image_says_what_it_waited_for_as_explain_does(run_dir: P
         steps = [span.label for span in life.parts[1].spans if span.note == "nightly step"]
         assert steps
         assert set(steps) <= set(capture.get().split())
+
+
+@pytest.mark.parametrize(
+    ("backlog", "ticks"),
+    [(1, ["0", "1", "2"]), (9, ["0", "5", "10"]), (570, ["0", "200", "400", "600"])],
+)
+def test_the_axes_of_a_chart_end_at_a_tick_above_what_they_show(backlog: int, ticks: list[str]) -> None:
+    row = {"arm": "kappa", "end_seconds": 52.0, "online_backlog": backlog, "batch_backlog": None}
+    plot = backlog_plot([row], ["kappa"])
+    assert plot is not None
+    for drawing in plot.drawings:
+        assert [tick.text for tick in drawing.y_ticks] == ticks
+        assert drawing.y_ticks[-1].at == drawing.top
+        assert (drawing.x_ticks[-1].text, drawing.x_ticks[-1].at) == ("60 s", drawing.right)
 
 
 def test_a_result_of_before_it_had_points_is_drawn_from_its_ledger(run_dir: Path, tmp_path: Path) -> None:
