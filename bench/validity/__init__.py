@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from typing import Any
 
 from bench.validity.conditions import GENERATOR_LATE_SECONDS, condition_rules
@@ -39,5 +38,5 @@ def judge(
     return {
         "valid": valid,
         "verdict": "VALID" if valid else "INVALID",
-        "rules": [asdict(rule) for rule in rules],
+        "rules": [rule.told() for rule in rules],
     }

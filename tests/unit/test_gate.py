@@ -39,7 +39,7 @@ def gate(*texts: str, head: dict[str, Any] | None = None, base: dict[str, Any] |
 def invalid(run_id: str) -> dict[str, Any]:
     result = synthetic_result(run_id, [0.01])
     result["validity"].update(valid=False, verdict="INVALID")
-    result["validity"]["rules"][0]["ok"] = False
+    result["validity"]["rules"][0] |= {"ok": False, "reason": "it was aborted", "advice": "run it again"}
     return result
 
 

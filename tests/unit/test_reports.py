@@ -15,6 +15,7 @@ from PIL import Image
 from rich.console import Console
 
 from bench.explain import explain_signature
+from bench.exports.run_markdown import run_markdown
 from bench.ledger_query import sql_text
 from bench.metrics import measure
 from bench.results import FIGURE_QUERIES, compute_result, write_result
@@ -84,6 +85,14 @@ def test_the_policy_allows_its_own_style_sheet_and_script_and_nothing_else(run_d
         f"default-src 'none'; style-src 'sha256-{style_hash}'; script-src 'sha256-{script_hash}'; "
         "img-src data:; base-uri 'none'; form-action 'none'"
     )
+
+
+def test_a_broken_rule_says_what_was_measured_wherever_the_verdict_stands(run_dir: Path) -> None:
+    result = orjson.loads((run_dir / "result.json").read_bytes())
+    parser = PageParser.of(write_report(run_dir))
+    for text in (printed(result), run_markdown(result).replace("\\", ""), parser.text):
+        told = " ".join(text.split())
+        assert "as a dead letter. Measured lambda: 0, kappa: 2; limit 0" in told
 
 
 def test_text_from_the_run_is_escaped(run_dir: Path) -> None:

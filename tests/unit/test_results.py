@@ -276,8 +276,11 @@ def test_a_broken_rule_is_named_with_advice(tmp_path: Path, rule: str, spoil: An
     assert rule in broken_rules(result)
     assert result["validity"]["valid"] is False
     (found,) = [r for r in result["validity"]["rules"] if r["id"] == rule]
-    assert found["reason"]
+    assert found["reason"].endswith(f"; limit {found['limit']}")
     assert found["advice"]
+    held = [r for r in result["validity"]["rules"] if r["ok"]]
+    assert held
+    assert {r["reason"] + r["advice"] for r in held} == {""}  # those of a breach
 
 
 def test_a_run_that_was_aborted_or_did_nothing_is_invalid(tmp_path: Path) -> None:

@@ -101,7 +101,7 @@ def test_a_rule_that_the_result_lacks_is_said_briefly(run_dir: Path) -> None:
     (check,) = [check for check in verify_run(run_dir) if not check.ok]
     count = len(result["validity"]["rules"])
     assert f"validity.rules has {count} entries, should have {count + 1}" in check.detail
-    assert removed["advice"] not in check.detail
+    assert removed["id"] not in check.detail
 
 
 def test_a_file_that_hive_ignores_is_ignored(run_dir: Path) -> None:
