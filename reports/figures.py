@@ -45,7 +45,7 @@ def _draw(axes: Axes, curves: list[Curve], title: str) -> None:
     axes.set_ylim(0, 1.02)
     axes.set_title(title, loc="left", fontsize=11)
     axes.set_xlabel("time since the scheduled arrival")
-    axes.set_ylabel("fraction of images available")
+    axes.set_ylabel("fraction of keys available")
     axes.grid(visible=True, which="major", color="0.88", linewidth=0.8)
     axes.spines[["top", "right"]].set_visible(False)
     if not curves:

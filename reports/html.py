@@ -32,7 +32,7 @@ from reports.policy import Assets
 from reports.provenance import environment_rows
 from reports.saved_plan import SavedPlan, saved_plan
 from reports.stored_result import read_result
-from reports.summary import hours_text, reasons, summary_rows
+from reports.summary import hours_text, reasons, summary_rows, warm_up_note
 
 QUERIES = (*SHARED, *FIGURE_QUERIES, "survival")
 # Shown in the section of their figures; what is neither here nor in the comparison stands at the end.
@@ -96,6 +96,7 @@ def render(result: dict[str, Any], manifest: Mapping[str, Any], run_dir: Path) -
             arms=arms,
             summary=rows,
             missing=reasons(rows),
+            warm_up_note=warm_up_note(result),
             summary_queries=dict.fromkeys(row.query for row in rows if row.query),
             plots=_plots(charts, curves, arms, _freshness_seconds(manifest, plan)),
             bandless=sorted({curve.band_reason for curve in curves if curve.band_reason}),

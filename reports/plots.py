@@ -16,7 +16,7 @@ SECOND_DASH = "2 3"
 
 
 def availability_plot(curves: Sequence[Curve], freshness_seconds: float | None) -> Plot | None:
-    """The fraction of images that is available, over the time since they arrived. None without any."""
+    """The fraction of keys that is available, over the time since they arrived. None without any."""
     if not curves:
         return None
     longest = max(curve.seconds[-1] for curve in curves)
@@ -38,9 +38,9 @@ def availability_plot(curves: Sequence[Curve], freshness_seconds: float | None) 
         )
     return Plot(
         id="availability",
-        title="Fraction of images available",
+        title="Fraction of keys available",
         x_label="time since the scheduled arrival",
-        y_label="fraction of images available",
+        y_label="fraction of keys available",
         scales=((log, share), (linear_scale("seconds", longest), share)),
         series=tuple(series),
         objectives=objectives,
@@ -69,7 +69,7 @@ def percentile_plot(rows: Rows, arms: Sequence[str]) -> Plot | None:
     return Plot(
         id="percentiles",
         title="Time to availability by percentile",
-        x_label="percentile of the images",
+        x_label="percentile of the keys",
         y_label="time to availability",
         scales=(
             (nines, log_scale("seconds", min(seconds), max(seconds))),

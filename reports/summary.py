@@ -164,7 +164,7 @@ def _throughput_rows(arms: Mapping[str, Located], capacity: float | None) -> Ite
 def _completeness_rows(arms: Mapping[str, Located]) -> Iterator[SummaryRow]:
     labels = {
         "offered_arrivals": "arrivals offered",
-        "distinct_keys": "distinct images (keys)",
+        "distinct_keys": "distinct keys (galaxy, image)",
         "signals": "signals in the Hive table",
         "dead_letter_arrivals": "dead letters, arrivals",
         "dead_letter_keys": "dead letters, keys",
@@ -180,7 +180,7 @@ def _completeness_rows(arms: Mapping[str, Located]) -> Iterator[SummaryRow]:
 def _work_rows(arms: Mapping[str, Located]) -> Iterator[SummaryRow]:
     labels = {
         "inferences": ("recomputed", "inferences"),
-        "images computed more than once": ("recomputed", "recomputed_keys"),
+        "keys computed more than once": ("recomputed", "recomputed_keys"),
         "retries": ("retries", "total"),
         "restarted processes": ("restarts", "total"),
     }
@@ -224,6 +224,20 @@ def _agreement_rows(agreement: Mapping[str, Any], arms: list[str]) -> Iterator[S
             detail = f"cosine >= {min(compared):.6f}" if compared else "nothing compared"
             cells[arm] = Cell(f"{verdict}, {detail}")
     yield SummaryRow("Agreement", "Hive tables", "", cells)
+
+
+def warm_up_note(result: Mapping[str, Any]) -> str:
+    """Why the online consumer has fewer keys than the batch consumer; "" where no arm does."""
+    latencies = [content["latency"] for content in result["arms"].values()]
+    counts = [
+        [latency.get(consumer, {}).get("n", 0) for consumer in ("online", "batch")] for latency in latencies
+    ]
+    if all(online >= batch for online, batch in counts):
+        return ""
+    return (
+        "The online consumer has fewer keys than the batch consumer: what arrives in the first seconds of a "
+        "replicate, its warm-up, is no part of online latency."
+    )
 
 
 def reasons(rows: Sequence[SummaryRow]) -> list[str]:

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from bench.durations import duration_text
 from bench.figures_table import figures_table
-from reports.summary import SummaryRow, reasons, summary_rows
+from reports.summary import SummaryRow, reasons, summary_rows, warm_up_note
 
 
 def comparison(result: Mapping[str, Any]) -> RenderableType:
@@ -49,5 +49,7 @@ def _notes(result: Mapping[str, Any], rows: Sequence[SummaryRow]) -> list[Render
     if result.get("day_seconds"):
         day = duration_text(float(result["day_seconds"]))
         notes.append(Text(f"A day is {day} long here ({result['compression']:.0f} times compressed).", "dim"))
+    if note := warm_up_note(result):
+        notes.append(Text(note, "dim"))
     notes += [Text(f"- {reason}", "dim") for reason in reasons(rows)]
     return notes

@@ -28,6 +28,7 @@ from reports.parts import MEANINGS
 from reports.plots import backlog_plot
 from reports.table import comparison
 from signals.errors import ConfigurationError
+from signals.ledger import Stage
 from tests.unit.page_parser import PageParser
 from tests.unit.synthetic_run import SyntheticRun, complete_run
 from tests.unit.test_resources import count
@@ -269,6 +270,21 @@ def test_every_figure_has_its_tag_and_its_query_or_its_reason(run_dir: Path) -> 
             assert figure.tag == "assumed" or not figure.pointer.endswith("/unit_price_usd")
             assert figure.query in FIGURE_QUERIES
             assert (figure.value is None) == bool(figure.reason), figure
+
+
+def test_keys_are_called_keys_and_the_warm_up_that_some_fall_into_is_said(
+    run_dir: Path, tmp_path: Path
+) -> None:
+    run = complete_run(tmp_path / "run-1")
+    for arm in run.arms:
+        run.row(Stage.WARM_UP, 0.0, 1.0, arm=arm, day=0, path="harness")
+    warm_dir = run.write()
+    for folder, is_said in ((warm_dir, True), (run_dir, False)):
+        result = write_result(folder)
+        for text in (printed(result), PageParser.of(write_report(folder)).text):
+            told = " ".join(text.split())
+            assert "distinct keys (galaxy, image)" in told
+            assert ("its warm-up, is no part of online latency" in told) == is_said
 
 
 def test_a_valid_run_says_so(tmp_path: Path) -> None:
