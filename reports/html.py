@@ -14,11 +14,12 @@ import orjson
 from jinja2 import Environment
 from markupsafe import Markup
 
+from bench.compare.texts import value_text
 from bench.durations import duration_text
 from bench.image_names import FILE as IMAGE_NAMES_FILE
 from bench.ledger_query import SHARED, sql_text
 from bench.manifest import read_manifest
-from bench.metrics import measure
+from bench.metrics import Unit, measure
 from bench.money import usd_text
 from bench.results import FIGURE_QUERIES
 from reports.curves import Curve, availability_curves
@@ -32,7 +33,7 @@ from reports.policy import Assets
 from reports.provenance import environment_rows
 from reports.saved_plan import SavedPlan, saved_plan
 from reports.stored_result import read_result
-from reports.summary import hours_text, reasons, summary_rows, warm_up_note
+from reports.summary import reasons, summary_rows, warm_up_note
 
 QUERIES = (*SHARED, *FIGURE_QUERIES, "survival")
 # Shown in the section of their figures; what is neither here nor in the comparison stands at the end.
@@ -177,7 +178,7 @@ def _environment() -> Environment:
         groupby_in_order=_group_in_order,
         glue=_glue,
         seconds=lambda located: _figure(located, duration_text),
-        hours=lambda located: _figure(located, hours_text),
+        hours=lambda located: _figure(located, lambda hours: value_text(hours, Unit.HOURS)),
         count=lambda located: _figure(located, "{:,}".format),
         number=lambda located: _figure(located, "{:.4g}".format),
         cosine=lambda located: _figure(located, "{:.7f}".format),

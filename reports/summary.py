@@ -6,7 +6,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from bench.compare.texts import value_text
 from bench.durations import duration_text, interval_text
+from bench.metrics import Unit
 from bench.money import usd_text
 from reports.located import Located
 
@@ -16,7 +18,6 @@ CONSUMERS = {
     "online_repeat": "Repeated images, online consumer",
 }
 NOT_MEASURED = "—"
-SMALLEST_IN_HOURS = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +106,7 @@ def _device_rows(arms: Mapping[str, Located]) -> Iterator[SummaryRow]:
     units = sorted({pool["unit"] for of_arm in pools.values() for pool in of_arm})
     names = dict.fromkeys(pool["pool"] for of_arm in pools.values() for pool in of_arm)
     for unit in units:
-        group = f"{unit} per day"
+        group = f"{unit} per compressed day"
         for pool_name in names:
             for kind in ("allocated", "busy", "wasted"):
                 cells = {
@@ -128,12 +129,7 @@ def _hours_cell(pools: list[Mapping[str, Any]], kind: str) -> Cell:
     if None in values:
         return Cell(NOT_MEASURED, next(iter(pools[0]["reasons"].values()), "not recorded"))
     per_day = sum(value / max(pool["days"] or 1, 1) for value, pool in zip(values, pools, strict=True))
-    return Cell(hours_text(per_day), value=per_day)
-
-
-def hours_text(hours: float) -> str:
-    """Hours; those of a compressed day, which are small, in the unit that fits."""
-    return f"{hours:.3g} h" if hours >= SMALLEST_IN_HOURS else duration_text(hours * 3600)
+    return Cell(value_text(per_day, Unit.HOURS), value=per_day)
 
 
 def _capacity_per_second(result: Mapping[str, Any]) -> float | None:

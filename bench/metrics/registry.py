@@ -75,7 +75,7 @@ def _device_hours() -> list[Definition]:
     totals = [
         _hours(
             f"{{arm}}.{kind}_hours",
-            f"device hours per day, {kind}",
+            f"device hours per compressed day, {kind}",
             f"{meaning}; all pools, per compressed day, whatever the device.",
             AllPools(f"{kind}_hours"),
         )
@@ -84,7 +84,7 @@ def _device_hours() -> list[Definition]:
     by_unit = [
         _hours(
             f"{{arm}}.{name}",
-            f"{unit} per day, allocated",
+            f"{unit} per compressed day, allocated",
             f"{HOURS['allocated']}; the pools that are booked in {unit}, per compressed day. {note}",
             AllPools("allocated_hours", unit),
         )
@@ -96,7 +96,7 @@ def _device_hours() -> list[Definition]:
     pools = [
         _hours(
             f"{{arm}}.{{pool}}.{kind}_hours",
-            f"{{pool}} pool: device hours per day, {kind}",
+            f"{{pool}} pool: device hours per compressed day, {kind}",
             f"{meaning}; one pool, per compressed day.",
             Pools(f"{kind}_hours"),
         )

@@ -118,7 +118,11 @@ def test_table_json_and_page_show_the_same_figures(run_dir: Path) -> None:
     text = printed(result)
     row = " ".join(row_of(text, "median").split())
     assert row == "median 50.0 ms [50.0-50.0 ms] 40.0 ms [40.0-40.0 ms]"
-    assert row_of(text, "stream pool, allocated").split()[-2:] == ["10.0", "s"]
+    assert "CPU device hours per compressed day" in text
+    held = "0.00278 h (10.0 s)"
+    assert row_of(text, "stream pool, allocated").endswith(held)
+    (in_markdown,) = (line for line in run_markdown(result).splitlines() if "allocated" in line)
+    assert held in in_markdown.replace("\\", "")
     assert row_of(text, "signals in the Hive table").split()[-2:] == ["78", "78"]
     assert "p99 lambda, p99 kappa: needs 459 samples, has 39" in text
     assert "INVALID" in text.splitlines()[0]
@@ -160,7 +164,7 @@ def test_every_number_of_the_page_is_that_of_the_json_and_of_its_query(run_dir: 
     }
     metrics = {a["data-metric"]: str(a["value"]) for a in shown if "data-metric" in a}
     assert metrics == {m.id: str(m.value) for m in measure(recomputed) if m.value is not None}
-    # What is left are device hours per day: sums of pools over the number of days.
+    # What is left are device hours per compressed day: sums of pools over the number of days.
     pools = {arm: content["device_hours"]["pools"] for arm, content in result["arms"].items()}
     kinds = ("allocated_hours", "busy_hours", "wasted_hours")
     per_day = {p[kind] / p["days"] for of_arm in pools.values() for p in of_arm for kind in kinds}
