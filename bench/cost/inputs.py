@@ -16,6 +16,7 @@ from bench.cost.provenance import Figure, Kind
 from signals.errors import ConfigurationError
 
 DAY_SECONDS = 86_400.0
+MOST_DEVICES = 1e12  # their counts, and what is summed of them, fit 64 bits
 
 
 class PoolPolicy(StrEnum):
@@ -115,7 +116,7 @@ class Coefficients:
         may_be_zero |= {"nightly_cpu_seconds_per_million", "dump_cpu_seconds_per_million"}
         for entry in fields(self):
             value = getattr(self, entry.name).value
-            if not (value > 0 or (value == 0 and entry.name in may_be_zero)):
+            if not (0 < value < math.inf or (value == 0 and entry.name in may_be_zero)):
                 raise ConfigurationError(f"{entry.name} = {value} is out of range")
         if self.peak_to_mean.value < 1:
             raise ConfigurationError("peak_to_mean is 1 or more: a peak is not below the mean")
@@ -160,6 +161,13 @@ class PlanInputs:
             raise ConfigurationError("the freshness objective is above 0 s")
         if self.min_devices < 1:
             raise ConfigurationError("a pool has at least one device")
+        per_device = self.device.images_per_second.value * self.at("utilisation_target")
+        peak = self.images_per_day / DAY_SECONDS * self.at("peak_to_mean")
+        if peak > MOST_DEVICES * per_device or self.min_devices > MOST_DEVICES:
+            raise ConfigurationError(
+                f"a pool of more than {MOST_DEVICES:.0e} devices can't be planned: give fewer images per "
+                "day, a faster device or a smaller pool"
+            )
 
     @property
     def devices_per_instance(self) -> int:

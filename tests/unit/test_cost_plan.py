@@ -282,6 +282,9 @@ def test_wrong_options_are_refused(arguments: tuple[str, ...]) -> None:
         ("--device", "abacus"),
         ("--purchase", "barter"),
         ("--utilisation", "1.5"),
+        ("--upgrades-per-year", "inf"),
+        ("--device-speed", "1e-30"),
+        ("--min-devices", "1" + 30 * "0"),
         ("--peak-to-mean", "0.5"),
         ("--assumptions", "absent.toml"),
         ("--figure", "map.gif"),
@@ -290,3 +293,8 @@ def test_wrong_options_are_refused(arguments: tuple[str, ...]) -> None:
 def test_wrong_inputs_are_configuration_errors(arguments: tuple[str, ...]) -> None:
     with pytest.raises(ConfigurationError):
         CliRunner().invoke(plan_command, ["--images-per-day", "1M", *arguments], catch_exceptions=False)
+
+
+def test_more_devices_than_can_be_counted_are_refused() -> None:
+    with pytest.raises(ConfigurationError, match="give fewer images"):
+        CliRunner().invoke(plan_command, ["--images-per-day", "1e30"], catch_exceptions=False)
