@@ -11,7 +11,7 @@ import click
 import orjson
 
 from bench.commands.duration import Duration, Durations
-from bench.commands.options import Names, config_option, output_option
+from bench.commands.options import ABOVE_ZERO, Names, config_option, output_option
 from bench.commands.results_console import results_console, stderr_lines
 from bench.config import HarnessConfig
 from bench.exit_codes import ExitCode
@@ -36,7 +36,7 @@ DEFAULTS = RunSettings()
     show_default=True,
     help="A day that is predicted, then run; at least four times the longest of --days.",
 )
-@click.option("--rate", type=float, default=10.0, show_default=True, help="Mean arrivals per second.")
+@click.option("--rate", type=ABOVE_ZERO, default=10.0, show_default=True, help="Mean arrivals per second.")
 @click.option("--replicates", type=click.IntRange(1), default=2, show_default=True, help="Days of each size.")
 @click.option("--workload", default=DEFAULTS.workload, show_default=True, help="Name, or a TOML file.")
 @click.option(

@@ -9,16 +9,15 @@ import click
 import orjson
 from rich.console import Console
 
+from bench.commands.options import FiniteRange
 from bench.durations import duration_text
 from bench.exit_codes import ExitCode
 from bench.generator_report import measure_generator
 
 
 @click.command()
-@click.option(
-    "--rate", type=click.FloatRange(1), default=20_000.0, show_default=True, help="Arrivals per second."
-)
-@click.option("--seconds", type=click.FloatRange(0.1, 600), default=10.0, show_default=True)
+@click.option("--rate", type=FiniteRange(1), default=20_000.0, show_default=True, help="Arrivals per second.")
+@click.option("--seconds", type=FiniteRange(0.1, 600), default=10.0, show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 def generator(rate: float, seconds: float, as_json: bool) -> None:
     """Submit Poisson arrivals to an arm that does nothing, with the ledger that a run keeps.

@@ -10,6 +10,7 @@ import orjson
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from bench.commands.options import FiniteRange
 from bench.commands.results_console import results_console, stderr_lines
 from bench.config import HarnessConfig
 from bench.figures_table import figures_table
@@ -38,7 +39,7 @@ LABELS = {
 )
 @click.option("--windows", type=click.IntRange(MIN_WINDOWS), default=WINDOWS, show_default=True)
 @click.option(
-    "--window-seconds", type=click.FloatRange(0.2), default=WINDOW_SECONDS, show_default=True, help="Of each."
+    "--window-seconds", type=FiniteRange(0.2), default=WINDOW_SECONDS, show_default=True, help="Of each."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of the table.")
 def limit(images: str, config_path: Path | None, windows: int, window_seconds: float, as_json: bool) -> None:

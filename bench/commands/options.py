@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,20 @@ class Names(click.ParamType):
             problem = ", ".join(sorted(set(names) - set(self._known))) or "''"
             raise ConfigurationError(f"{option}: unknown {problem}; known are {', '.join(self._known)}")
         return names
+
+
+class FiniteRange(click.FloatRange):
+    """A range of finite numbers: click's own takes nan for a number within any bounds."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """The number."""
+        number = float(super().convert(value, param, ctx))
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is not a finite number", param, ctx)
+        return number
+
+
+ABOVE_ZERO = FiniteRange(min=0, min_open=True)
 
 
 def _in_a_folder(_context: click.Context, parameter: click.Parameter, path: Path | None) -> Path | None:

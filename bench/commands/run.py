@@ -9,7 +9,7 @@ import click
 from rich.console import Console
 
 from bench.commands.duration import Duration
-from bench.commands.options import Names, config_option, output_option
+from bench.commands.options import ABOVE_ZERO, Names, config_option, output_option
 from bench.commands.report import show_run
 from bench.compare.sides import check_tag, tag_run
 from bench.config import HarnessConfig
@@ -39,7 +39,9 @@ DEFAULTS = RunSettings()
     show_default=True,
     help="Replicates, days and rate together; options below override it. Says first what it can decide.",
 )
-@click.option("--days", type=int, help="Compressed days per replicate. [default: the profile's]")
+@click.option(
+    "--days", type=click.IntRange(1), help="Compressed days per replicate. [default: the profile's]"
+)
 @click.option(
     "--day",
     "day_seconds",
@@ -49,15 +51,15 @@ DEFAULTS = RunSettings()
 )
 @click.option(
     "--rate",
-    type=float,
+    type=ABOVE_ZERO,
     help="Mean arrivals per second. [default: 20, or that of a trace at real speed]",
 )
 @click.option(
     "--load",
-    type=float,
+    type=ABOVE_ZERO,
     help="In place of --rate: a share of the inference capacity, which is measured when the run starts.",
 )
-@click.option("--replicates", type=int, help="Repeats of each arm. [default: the profile's]")
+@click.option("--replicates", type=click.IntRange(1), help="Repeats of each arm. [default: the profile's]")
 @click.option(
     "--arms",
     type=Names(),

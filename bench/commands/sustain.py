@@ -13,7 +13,7 @@ from rich.table import Table
 
 from bench.arms import load_arm
 from bench.commands.duration import Duration
-from bench.commands.options import config_option, output_option
+from bench.commands.options import FiniteRange, config_option, output_option
 from bench.commands.results_console import results_console, stderr_lines
 from bench.config import HarnessConfig
 from bench.durations import duration_text
@@ -41,7 +41,7 @@ DEFAULTS = RunSettings()
 @click.option("--lowest-rate", type=float, default=1.0, show_default=True, help="Where the search gives up.")
 @click.option("--window", type=Duration(), default="15s", show_default=True, help="Length of a probe's load.")
 @click.option(
-    "--precision", type=click.FloatRange(0.005, 1), default=0.1, show_default=True, help="Share to bisect to."
+    "--precision", type=FiniteRange(0.005, 1), default=0.1, show_default=True, help="Share to bisect to."
 )
 @click.option("--images", default=DEFAULTS.images, show_default=True, help="A data set by name, or a folder.")
 @click.option("--workload", default="constant", show_default=True, help="Name, or a TOML file.")

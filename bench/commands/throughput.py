@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from bench.commands.options import Names, json_option
+from bench.commands.options import FiniteRange, Names, json_option
 from bench.commands.outcome import check_option, hold
 from bench.commands.results_console import results_console, stderr_lines
 from bench.commands.throughput_tables import drain_line, latency_line, tables
@@ -66,7 +66,7 @@ NEAR_FREE_WINDOW_SECONDS = 2.0  # in which it does more images than the configur
 )
 @click.option("--parts/--no-parts", default=True, show_default=True, help="GSS and the conversions.")
 @click.option(
-    "--gss-seconds", type=click.FloatRange(0.5), default=GSS_SECONDS, show_default=True, help="Of each test."
+    "--gss-seconds", type=FiniteRange(0.5), default=GSS_SECONDS, show_default=True, help="Of each test."
 )
 @click.option(
     "--conversion-rows", type=click.IntRange(1), default=ROWS, show_default=True, help="Signals re-encoded."

@@ -60,6 +60,9 @@ def test_a_run_is_found_by_id_by_folder_and_as_the_latest(tmp_path: Path) -> Non
         (["datasets"], ExitCode.OK),
         (["no-such-command"], ExitCode.BAD_CONFIGURATION),
         (["run", "--rate", "fast"], ExitCode.BAD_CONFIGURATION),
+        (["run", "--rate", "nan"], ExitCode.BAD_CONFIGURATION),
+        (["run", "--load", "inf"], ExitCode.BAD_CONFIGURATION),
+        (["generator", "--rate", "inf"], ExitCode.BAD_CONFIGURATION),
         (["report", "--output", "no-such-folder"], ExitCode.BAD_CONFIGURATION),
         (["verify", "no-such-run"], ExitCode.BAD_CONFIGURATION),
         (["import-model", "none.onnx", "--output-of", "embedding"], ExitCode.BAD_CONFIGURATION),
@@ -71,6 +74,16 @@ def test_exit_codes(arguments: list[str], code: int, capsys: pytest.CaptureFixtu
         main(arguments)
     assert stopped.value.code == code
     assert "Traceback" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["--days", "--replicates", "--rate", "--load"])
+@pytest.mark.parametrize("value", ["0", "-1"])
+def test_a_run_of_nothing_is_refused_and_not_taken_for_one_of_the_default_size(
+    option: str, value: str
+) -> None:
+    done = CliRunner().invoke(cli, ["run", option, value])
+    assert done.exit_code == ExitCode.BAD_CONFIGURATION
+    assert f"'{option}'" in done.stderr and "is not in the range x>" in done.stderr
 
 
 @pytest.mark.parametrize(("given", "inherited"), [(None, MALLOC), ("", "")])
