@@ -17,6 +17,7 @@ import orjson
 import psutil
 
 from bench.resources.nvml import gpus
+from bench.run_folder import read_json
 from bench.services.jars import KAFKA, S3PROXY
 from bench.services.java import find_java
 from signals.declaration import declared_signals
@@ -80,9 +81,8 @@ class Manifest:
 
 
 def read_manifest(run_dir: Path) -> dict[str, Any]:
-    """The manifest of a run folder. Raises FileNotFoundError."""
-    content: dict[str, Any] = orjson.loads((run_dir / "manifest.json").read_bytes())
-    return content
+    """The manifest of a run folder. Raises FileNotFoundError, or ConfigurationError for a damaged one."""
+    return read_json(run_dir / "manifest.json")
 
 
 def machine() -> dict[str, Any]:

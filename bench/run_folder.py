@@ -1,10 +1,13 @@
-"""Names the folder of a run, and finds the one that a command names."""
+"""Names the folder of a run, finds the one that a command names, and reads its JSON files."""
 
 from __future__ import annotations
 
 import secrets
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
+
+import orjson
 
 from signals.errors import ConfigurationError
 
@@ -37,3 +40,17 @@ def latest_run(output: Path) -> Path:
     if not manifests:
         raise ConfigurationError(f"there is no run in {output}; start one with: lkbench run")
     return manifests[-1].parent
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object that a file of a run folder holds.
+
+    Raises FileNotFoundError, and ConfigurationError for a file that was cut off or changed.
+    """
+    try:
+        content = orjson.loads(path.read_bytes())
+    except orjson.JSONDecodeError as error:
+        raise ConfigurationError(f"{path} is no JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise ConfigurationError(f"{path} is no JSON object")
+    return content

@@ -16,6 +16,7 @@ from bench.database import connect, quote
 from bench.partitions import KEY, create_relation, load_partitions
 from bench.resources.checks import cross_checks
 from bench.results import compute_result
+from bench.run_folder import read_json
 from bench.seal import events_path
 from signals.errors import ConfigurationError
 
@@ -39,7 +40,7 @@ def verify_run(run_dir: Path) -> list[Check]:
     path = run_dir / "result.json"
     if not path.is_file():
         raise ConfigurationError(f"{run_dir} has no result.json: only a run that ended can be verified")
-    published = orjson.loads(path.read_bytes())
+    published = read_json(path)
     recomputed = orjson.loads(orjson.dumps(compute_result(run_dir)))
     replicates = {arm: sorted(map(int, content["replicates"])) for arm, content in recomputed["arms"].items()}
     checks = [_same_figures(published, recomputed), *_completeness(recomputed), *_parts(recomputed)]

@@ -15,7 +15,7 @@ from bench.commands.results_console import results_console
 from bench.compare.sides import find_side
 from bench.exports.run_markdown import run_markdown
 from bench.manifest import read_manifest
-from bench.run_folder import find_run
+from bench.run_folder import find_run, read_json
 from signals.errors import ConfigurationError
 
 
@@ -38,7 +38,7 @@ def show_run(run_dir: Path, stderr: Console, *, as_json: bool = False) -> None:
     """Print the table (or JSON) to stdout and write every installed report; their paths go to stderr."""
     if not (run_dir / "result.json").is_file():
         raise ConfigurationError(f"{run_dir} has no result: its run did not end; {_how_it_ended(run_dir)}")
-    result = orjson.loads((run_dir / "result.json").read_bytes())
+    result = read_json(run_dir / "result.json")
     if as_json:
         click.echo(orjson.dumps(result, option=orjson.OPT_INDENT_2))
     else:

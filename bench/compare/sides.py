@@ -13,7 +13,7 @@ import orjson
 
 from bench.manifest import read_manifest
 from bench.metrics import Measurement, Reading, measure
-from bench.run_folder import latest_run
+from bench.run_folder import latest_run, read_json
 from bench.schema import check_result
 from signals.errors import ConfigurationError, InvalidRun
 from signals.whole_file import replace_file
@@ -33,13 +33,11 @@ class StoredRun:
     def load(cls, path: Path) -> StoredRun:
         """Read a ``result.json``. Raises ConfigurationError for one that is none, or of another version."""
         try:
-            content = orjson.loads(path.read_bytes())
+            content = read_json(path)
         except OSError as error:
             raise ConfigurationError(
                 f"{path} can't be read ({error.strerror}): only a run that ended has a result"
             ) from error
-        except orjson.JSONDecodeError as error:
-            raise ConfigurationError(f"{path} is no JSON: {error}") from error
         check_result(content, str(path))
         return cls(path, content)
 

@@ -76,6 +76,17 @@ def test_exit_codes(arguments: list[str], code: int, capsys: pytest.CaptureFixtu
     assert "Traceback" not in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("command", ["report", "verify", "cost", "compare latest", "export"])
+def test_a_damaged_result_is_named_by_every_command_that_reads_it(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (run_folder(tmp_path, "run-1") / "result.json").write_bytes(b'{"run_id": "ru')
+    with pytest.raises(SystemExit) as stopped:
+        main([*command.split(), "latest", "--output", str(tmp_path)])
+    assert stopped.value.code == ExitCode.BAD_CONFIGURATION
+    assert "result.json is no JSON" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("option", ["--days", "--replicates", "--rate", "--load"])
 @pytest.mark.parametrize("value", ["0", "-1"])
 def test_a_run_of_nothing_is_refused_and_not_taken_for_one_of_the_default_size(

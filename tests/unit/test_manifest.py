@@ -2,8 +2,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from bench.manifest import Manifest, read_manifest
 from bench.services.jars import KAFKA, S3PROXY
+from signals.errors import ConfigurationError
 
 
 def test_a_manifest_names_the_versions_of_packages_and_servers(tmp_path: Path) -> None:
@@ -23,3 +26,10 @@ def test_a_manifest_names_the_declared_signals(tmp_path: Path) -> None:
     declared = {(found["name"], found["version"]): found for found in read_manifest(tmp_path)["signals"]}
     assert declared["visual_embedding", 1]["model_output"] == "embedding"
     assert declared["top5_classes", 1]["compare"] == "ranked"
+
+
+@pytest.mark.parametrize("content", [b"", b'{"run_id": "a', b"[]"])
+def test_a_damaged_manifest_is_named(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "manifest.json").write_bytes(content)
+    with pytest.raises(ConfigurationError, match=r"manifest\.json is no JSON"):
+        read_manifest(tmp_path)
