@@ -31,6 +31,8 @@ def definition_file(kind: str, name_or_path: str) -> Path:
     if "/" not in name_or_path and shipped.is_file():
         return shipped
     known = ", ".join(definition_names(kind))
+    if own.exists():
+        raise ConfigurationError(f"{own} is no .toml file: give one, or one of {known}")
     raise ConfigurationError(
         f"no {kind} definition is called {name_or_path!r}; known: {known}; or give a .toml file"
     )

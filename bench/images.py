@@ -59,6 +59,10 @@ def load_dataset(name_or_path: str, progress: Progress | None = None) -> Dataset
         return _load_definition(definition_file(KIND, name_or_path), progress)
     if path.is_dir():
         return _load_folder(path, progress)
+    if path.exists():
+        raise ConfigurationError(
+            f"{path} is no folder: give one that holds images, or one of {', '.join(known)}"
+        )
     raise ConfigurationError(
         f"{name_or_path!r} is neither a folder of images nor a data set; data sets are {', '.join(known)}"
     )

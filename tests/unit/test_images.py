@@ -98,6 +98,12 @@ def test_a_folder_is_searched_whole_and_copies_count_once(tmp_path: Path) -> Non
     assert not dataset.is_shipped
 
 
+def test_a_file_is_not_taken_for_an_unknown_name(tmp_path: Path) -> None:
+    (tmp_path / "pin.jpg").touch()
+    with pytest.raises(ConfigurationError, match=r"pin\.jpg is no folder: give one that holds images"):
+        load_dataset(str(tmp_path / "pin.jpg"))
+
+
 def test_a_folder_without_images_and_an_unknown_name_say_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="no image"):
         load_dataset(str(tmp_path))

@@ -223,6 +223,11 @@ def test_whole_numbers_are_fine_where_fractions_are(tmp_path: Path) -> None:
     )
 
 
+def test_what_is_no_toml_file_is_not_taken_for_an_unknown_name(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=f"{tmp_path} is no .toml file: give one, or one of .*mixed"):
+        Workload.load(str(tmp_path))
+
+
 def test_an_unknown_name_lists_the_known_ones() -> None:
     with pytest.raises(ConfigurationError, match="mixed"):
         Workload.load("no-such-workload")
