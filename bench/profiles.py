@@ -57,8 +57,11 @@ def announcement(plan: Profile, arms: int) -> Iterator[str]:
         ((needed,),) = connection.execute("SELECT cycles_needed()").fetchall()
     names = ", ".join(name for (name,) in carried) or "no percentile"
     yield f"about {keys * plan.replicates:,.0f} images per arm carry {names}"
-    can = "carry" if nights >= needed else f"are too few (of {needed}) for"
-    yield f"{nights} nights {can} intervals of the batch consumer"
-    decidable = plan.replicates >= DECIDABLE_REPLICATES
-    can = "can" if decidable else f"can't (needs {DECIDABLE_REPLICATES})"
-    yield f"{plan.replicates} v {plan.replicates} replicates {can} decide a comparison"
+    if nights >= needed:
+        yield f"{nights} nights carry intervals of the batch consumer"
+    else:
+        yield f"intervals of the batch consumer need {needed} nights, this has {nights}"
+    if plan.replicates >= DECIDABLE_REPLICATES:
+        yield f"{plan.replicates} v {plan.replicates} replicates can decide a comparison"
+    else:
+        yield f"a comparison needs {DECIDABLE_REPLICATES} replicates a side, this has {plan.replicates}"

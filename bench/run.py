@@ -34,7 +34,7 @@ from bench.run_folder import RUNS, folder_name, new_token
 from bench.seal import seal
 from bench.services.needs import OBJECT_STORE, servers_needed
 from bench.services.stack import Endpoints, ServiceStack
-from bench.setup import prepare
+from bench.setup import check_model, prepare
 from bench.watch import watched
 from bench.workload import Workload, read_trace
 from signals.architecture import Pipeline, RunContext
@@ -96,22 +96,25 @@ class Run:
         self._disk_was_full = False
         display.refresh = self._refresh
 
-    def execute(self) -> dict[str, Any]:
+    def execute(self, on_checked: Callable[[], None] = lambda: None) -> dict[str, Any]:
         """Run everything, on display, and return the content of ``result.json``.
 
+        ``on_checked`` is called when the settings have turned out to make sense, before anything is written.
         Raises an error of the tree, or KeyboardInterrupt; the manifest then says failed or aborted.
         """
         with self._display:
-            return self._execute()
+            return self._execute(on_checked)
 
-    def _execute(self) -> dict[str, Any]:
+    def _execute(self, on_checked: Callable[[], None]) -> dict[str, Any]:
         settings = self._settings
         # An unknown arm fails before anything starts.
         arms = {name: self._load_arm(name) for name in settings.arms}
         needed = servers_needed(arms.values())
+        check_model(self._config)
         plan = self._plan()
         # What can't work fails before a folder is made, where that can be known without the capacity.
         load = plan.load(settings.rate_per_second) if settings.load_share is None else None
+        on_checked()
         self._make_folder()
         manifest = Manifest(self.run_dir, self._inputs() | (offered(load, None) if load else {}))
         try:

@@ -15,6 +15,7 @@ from bench.services.java import find_java
 from bench.services.metastore_schema import prepare_metastore_schema
 from bench.services.stack import jar_sets
 from signals.efficientnet import build_model
+from signals.errors import ConfigurationError, MissingRequirement
 from signals.model import Model
 
 DEFAULT_DATASET = "crops"
@@ -55,5 +56,15 @@ def prepare_model(config: HarnessConfig, progress: Progress) -> Path:
     if not config.model.path:
         progress("preparing the model")
         return build_model()
-    Model.load(Path(config.model.path))
+    check_model(config)
     return Path(config.model.path)
+
+
+def check_model(config: HarnessConfig) -> None:
+    """Raise ConfigurationError for a configured model that is absent, or is none."""
+    if not config.model.path:
+        return
+    try:
+        Model.load(Path(config.model.path))
+    except MissingRequirement as error:  # no part of the machine: what the user wrote is wrong
+        raise ConfigurationError(f"[model] path: {error}") from error

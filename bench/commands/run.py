@@ -123,16 +123,21 @@ def run(
         drain_timeout_seconds=drain_timeout,
         freshness_seconds=freshness,
     )
-    stderr = Console(stderr=True)
     planned = Profile(
         settings.replicates, settings.days, settings.day_seconds, rate or chosen.rate_per_second
     )
-    for line in announcement(planned, len(settings.arms)):
-        stderr.print(f"profile {profile}: {line}", highlight=False, markup=False)
+    stderr = Console(stderr=True)
+
+    def announce() -> None:
+        for line in announcement(planned, len(settings.arms)):
+            stderr.print(f"profile {profile}: {line}", highlight=False, markup=False)
+
     job = Run(settings, HarnessConfig.load(config_path), Display(stderr))
-    result = job.execute()
+    result = job.execute(announce)
     show_run(job.run_dir, stderr)
     if not result["validity"]["valid"]:
+        if tag_name is not None:
+            stderr.print(f"not tagged {tag_name}: the run is INVALID", highlight=False, markup=False)
         sys.exit(ExitCode.INVALID_RUN)
     if tag_name is not None:
         tag_run(job.run_dir, tag_name)

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 import onnx
@@ -16,9 +17,11 @@ from bench.cli import COMMANDS, MALLOC, cli, main
 from bench.commands.duration import Duration
 from bench.exit_codes import ExitCode
 from bench.manifest import machine
+from bench.results import write_result
 from bench.run_folder import find_run
 from signals.errors import ConfigurationError
 from signals.model import Model
+from tests.unit.synthetic_run import complete_run
 
 
 @pytest.mark.parametrize(
@@ -85,6 +88,53 @@ def test_a_damaged_result_is_named_by_every_command_that_reads_it(
         main([*command.split(), "latest", "--output", str(tmp_path)])
     assert stopped.value.code == ExitCode.BAD_CONFIGURATION
     assert "result.json is no JSON" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--images", "/nope"], "data sets are"),
+        (["--arms", "foo"], "no arm is called 'foo'"),
+        (["--config", "nope.toml"], "nope.toml can't be read"),
+    ],
+)
+def test_a_wrong_option_of_a_run_is_all_that_is_told(
+    options: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    error = refused_run([*options, "--output", str(tmp_path)], capsys)
+    assert error.startswith("error: ") and said in error and error.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_model_that_is_not_there_is_a_wrong_configuration(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config, output = tmp_path / "lkbench.toml", tmp_path / "runs"
+    config.write_text('[model]\npath = "absent"\n')
+    error = refused_run(["--config", str(config), "--output", str(output)], capsys)
+    assert error.startswith(f"error: [model] path: there is no model in {tmp_path / 'absent'}")
+    assert not output.exists()
+
+
+def refused_run(options: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    with pytest.raises(SystemExit) as stopped:
+        main(["run", *options])
+    assert stopped.value.code == ExitCode.BAD_CONFIGURATION
+    return capsys.readouterr().err
+
+
+def test_an_invalid_run_says_that_it_was_not_tagged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class FinishedRun:
+        def __init__(self, *_arguments: object) -> None:
+            self.run_dir = complete_run(tmp_path / "run-1").write()
+
+        def execute(self, _on_checked: object) -> dict[str, Any]:
+            return write_result(self.run_dir) | {"validity": {"valid": False}}
+
+    monkeypatch.setattr("bench.commands.run.Run", FinishedRun)
+    done = CliRunner().invoke(cli, ["run", "--tag", "main"])
+    assert done.exit_code == ExitCode.INVALID_RUN
+    assert done.stderr.splitlines()[-1] == "not tagged main: the run is INVALID"
 
 
 @pytest.mark.parametrize("option", ["--days", "--replicates", "--rate", "--load"])
