@@ -12,7 +12,7 @@ import orjson
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from bench.commands.options import output_option, run_argument
+from bench.commands.options import OutputFile, output_option, run_argument
 from bench.commands.outcome import warn_if_invalid
 from bench.commands.results_console import results_console
 from bench.compare.sides import StoredRun
@@ -39,7 +39,7 @@ from signals.errors import ConfigurationError
     "--devices-per-instance", type=click.IntRange(1), default=1, show_default=True, help="With --instance."
 )
 @click.option(
-    "--focus", type=click.Path(path_type=Path), help="Write FOCUS 1.2 rows of the run: .csv or .parquet."
+    "--focus", type=OutputFile(".csv", ".parquet"), help="Write FOCUS 1.2 rows of the run: .csv or .parquet."
 )
 @click.option(
     "--inputs",
@@ -71,6 +71,8 @@ def cost(
     result = stored.result
     book = PriceBook.load(prices)
     book.require_purchase(purchase)
+    if instance is not None:
+        book.require_instance(instance)
     machine = Machine(instance, devices_per_instance) if instance else None
     costs = run_costs(result, book, machine, purchase)
     if as_json:

@@ -8,14 +8,13 @@ from pathlib import Path
 
 import click
 
+from bench.commands.options import OutputFile
 from bench.history import History, load_history
 
 
 @click.command()
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path, exists=True, file_okay=False))
-@click.option(
-    "--to", "target", type=click.Path(path_type=Path, dir_okay=False), help="[default: DIR/history.html]"
-)
+@click.option("--to", "target", type=OutputFile(), help="[default: DIR/history.html]")
 def history(folder: Path, target: Path | None) -> None:
     """Write a page with every metric over the runs of DIR, and where it seems to have shifted.
 

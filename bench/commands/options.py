@@ -53,18 +53,33 @@ class FiniteRange(click.FloatRange):
 ABOVE_ZERO = FiniteRange(min=0, min_open=True)
 
 
-def _in_a_folder(_context: click.Context, parameter: click.Parameter, path: Path | None) -> Path | None:
-    """Whatever takes long must not find out at its end that there is nowhere to write."""
-    if path is not None and not path.absolute().parent.is_dir():
-        raise ConfigurationError(f"{parameter.opts[0]} {path}: there is no such folder")
-    return path
+class OutputFile(click.Path):
+    """A file to write, in a folder that is there; where ``endings`` are given, its name has one of them.
+
+    Whatever takes long must not find out at its end that there is nowhere to write.
+    """
+
+    def __init__(self, *endings: str) -> None:
+        super().__init__(path_type=Path, dir_okay=False)
+        self._endings = endings
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        """The path. Raises ConfigurationError for another ending and for a missing folder."""
+        path = Path(super().convert(value, param, ctx))
+        option = param.opts[0] if param is not None else "file"
+        if self._endings and path.suffix not in self._endings:
+            raise ConfigurationError(
+                f"{option} {path}: write a file that ends in {' or '.join(self._endings)}"
+            )
+        if not path.absolute().parent.is_dir():
+            raise ConfigurationError(f"{option} {path}: there is no such folder")
+        return path
 
 
 json_option = click.option(
     "--json",
     "json_path",
-    type=click.Path(path_type=Path, dir_okay=False),
-    callback=_in_a_folder,
+    type=OutputFile(),
     help="Also write a JSON file. Of a command that was cut off it holds what there is.",
 )
 config_option = click.option(

@@ -13,6 +13,7 @@ import click
 import orjson
 
 from bench.commands.duration import Duration
+from bench.commands.options import OutputFile
 from bench.commands.plan_tables import plan_report, scales_table
 from bench.commands.results_console import results_console
 from bench.cost.decision_map import MapAxis
@@ -22,7 +23,6 @@ from bench.cost.plan import DEFAULT_SCALES, make_plan, sensitivity
 from bench.cost.plan_json import plan_document
 from bench.cost.pricebook import DEFAULT_BOOK, ON_DEMAND, PriceBook
 from bench.cost.provenance import Kind
-from signals.errors import ConfigurationError
 
 _COUNT_UNITS = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9, "B": 1e9}
 
@@ -107,7 +107,9 @@ class Band(click.ParamType):
 @click.option("--scales", is_flag=True, help="Also the answer at 10 thousand to 10 billion images a day.")
 @click.option("--simulate-days", type=click.IntRange(1), default=1, show_default=True, help="Simulated days.")
 @click.option("--seed", default=1, show_default=True, help="Seed of the simulation.")
-@click.option("--figure", type=click.Path(path_type=Path), help="Write the decision map: .png, .svg or .pdf.")
+@click.option(
+    "--figure", type=OutputFile(".png", ".svg", ".pdf"), help="Write the decision map: .png, .svg or .pdf."
+)
 @click.option(
     "--map-axis",
     type=click.Choice([str(axis) for axis in MapAxis]),
@@ -116,7 +118,7 @@ class Band(click.ParamType):
     help="Vertical axis of the map.",
 )
 @click.option(
-    "--focus", type=click.Path(path_type=Path), help="Write a day's cost as FOCUS 1.2: .csv, .parquet."
+    "--focus", type=OutputFile(".csv", ".parquet"), help="Write a day's cost as FOCUS 1.2: .csv, .parquet."
 )
 @click.option("--json", "as_json", is_flag=True, help="The plan as JSON on stdout, in place of tables.")
 def plan(
@@ -161,6 +163,8 @@ def plan(
     }
     book = PriceBook.load(prices)
     book.require_purchase(purchase, nightly_purchase)
+    if device_instance is not None:
+        book.require_instance(device_instance)
     inputs = PlanInputs(
         images_per_day=images_per_day,
         device=_device(device_name, device_speed, device_instance),
@@ -215,8 +219,6 @@ def _coefficients(
 
 
 def _draw(inputs: PlanInputs, figure: Path, axis: MapAxis) -> None:
-    if figure.suffix not in (".png", ".svg", ".pdf"):
-        raise ConfigurationError(f"{figure}: a figure is written as .png, .svg or .pdf")
     from bench.cost.decision_figure import draw_decision_map  # Matplotlib, for those who draw
 
     click.echo("drawing the decision map (simulates a grid; up to a minute)", err=True)

@@ -128,6 +128,14 @@ class PriceBook:
                     f"price book {self.name} has no way to buy {name!r}; it has {', '.join(known)}"
                 )
 
+    def require_instance(self, name: str) -> None:
+        """Raise ConfigurationError unless the book has a price per hour of this machine."""
+        known = sorted(line for line, found in self.lines.items() if found.unit == "hour")
+        if name not in known:
+            raise ConfigurationError(
+                f"price book {self.name} has no machine {name!r}; it has {', '.join(known)}"
+            )
+
     def without(self, line: str) -> PriceBook:
         """A copy that lacks ``line``."""
         return replace(self, lines={name: found for name, found in self.lines.items() if name != line})

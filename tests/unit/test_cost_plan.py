@@ -287,12 +287,29 @@ def test_wrong_options_are_refused(arguments: tuple[str, ...]) -> None:
         ("--min-devices", "1" + 30 * "0"),
         ("--peak-to-mean", "0.5"),
         ("--assumptions", "absent.toml"),
-        ("--figure", "map.gif"),
+        ("--device-instance", "abacus"),
     ],
 )
 def test_wrong_inputs_are_configuration_errors(arguments: tuple[str, ...]) -> None:
     with pytest.raises(ConfigurationError):
         CliRunner().invoke(plan_command, ["--images-per-day", "1M", *arguments], catch_exceptions=False)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--figure", "map.gif"), "ends in .png or .svg or .pdf"),
+        (("--figure", "absent/map.png"), "there is no such folder"),
+        (("--focus", "cost.txt"), "ends in .csv or .parquet"),
+        (("--focus", "absent/cost.csv"), "there is no such folder"),
+    ],
+)
+def test_a_file_that_can_not_be_written_is_refused_before_anything_is_computed(
+    arguments: tuple[str, str], said: str
+) -> None:
+    done = CliRunner().invoke(plan_command, ["--images-per-day", "1M", *arguments])
+    assert isinstance(done.exception, ConfigurationError) and said in str(done.exception)
+    assert not done.stdout
 
 
 def test_more_devices_than_can_be_counted_are_refused() -> None:
