@@ -31,7 +31,7 @@ MEANINGS = {
     ExitCode.SERVICE_ERROR: "a server did not start, died or answers wrongly",
     ExitCode.PIPELINE_ERROR: "an arm failed to do its work",
     ExitCode.INVALID_RUN: "a run is INVALID: its figures don't count",
-    ExitCode.VERIFICATION_FAILED: "lkbench verify found a figure or a table that is wrong",
+    ExitCode.VERIFICATION_FAILED: "verify, audit, calibrate, simulate or sustain found what does not hold",
     ExitCode.THRESHOLD_BREACHED: "a threshold is broken, or what it asks for was not measured",
     ExitCode.REGRESSION: "a metric is worse than the base by more than its threshold allows",
     ExitCode.NOT_DECIDABLE: "too few replicates to tell whether a metric is worse than the base",

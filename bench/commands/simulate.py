@@ -32,7 +32,7 @@ def simulate(run: str, against: str, seed: int, output: Path, as_json: bool) -> 
 
     RUN gives service times, --against the arrivals and the measured figures. Device hours have to come out
     within 5 %, median and 95th percentile of both consumers' availability within 10 %; otherwise the exit
-    code says so. Use runs of the same machine, with other rates, days and seeds.
+    code is 7. Use runs of the same machine, with other rates, days and seeds.
     """
     folders = [find_run(reference, output) for reference in (run, against)]
     for folder in folders:

@@ -55,6 +55,12 @@ def test_every_command_and_option_of_a_page_exists(page: Path) -> None:
                     assert word.partition("=")[0].rstrip(",") in {*options, "--help"}, line
 
 
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_is_in_the_table_of_the_readme(name: str) -> None:
+    table = [line for line in (ROOT / "README.md").read_text().splitlines() if line.startswith("| `lkbench ")]
+    assert any(re.search(rf"`lkbench {name}[` ]", line) for line in table)
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_link_of_a_page_leads_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text()):
