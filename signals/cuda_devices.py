@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import subprocess
 from functools import cache
@@ -10,6 +11,7 @@ from functools import cache
 from signals.errors import MissingRequirement
 
 QUERY_SECONDS = 20.0
+DRIVER = "libcuda.so.1"
 
 
 def visible_devices() -> list[str]:
@@ -23,6 +25,15 @@ def visible_devices() -> list[str]:
     names = [name.strip() for name in chosen.split(",")]
     valid = [bool(name) and not name.startswith("-") for name in names]
     return names[: valid.index(False) if False in valid else None]
+
+
+def has_driver() -> bool:
+    """Whether CUDA can start at all. ONNX Runtime, asked in vain, fills stdout and stderr before it says."""
+    try:
+        ctypes.CDLL(DRIVER)
+    except OSError:
+        return False
+    return True
 
 
 def ordinal_of_worker(worker: int) -> int:

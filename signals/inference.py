@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 import onnxruntime
 
-from signals.cuda_devices import device_name, number_by_bus, ordinal_of_worker
+from signals.cuda_devices import device_name, has_driver, number_by_bus, ordinal_of_worker
 from signals.declaration import FloatArray, SignalDeclaration, for_galaxy
 from signals.errors import ConfigurationError, ImageError, MissingRequirement
 from signals.image import RgbImage
@@ -144,6 +144,8 @@ def _cuda_session(model: Model, options: onnxruntime.SessionOptions, index: int)
     advice = "install a driver for CUDA 13 (580 or later) and onnxruntime-gpu, or run with device cpu"
     if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
         raise MissingRequirement(f"this ONNX Runtime has no CUDA support; {advice}")
+    if not has_driver():
+        raise MissingRequirement(f"this machine has no driver for CUDA; {advice}")
     onnxruntime.preload_dlls()
     number_by_bus()
     # Heuristic: an exhaustive search of convolution algorithms for every batch size costs minutes.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import signal
 import time
@@ -195,5 +196,8 @@ def serve(connection: Connection, layout: Layout, index: int, turn: Synchronized
             connection.send(worker.run(task) if isinstance(task, Task) else worker.serve(task, turn))
     except EOFError:
         return
-    except Exception as error:  # the parent raises it
-        connection.send(error)
+    except (
+        Exception
+    ) as error:  # the parent raises it, unless it has left already: the error of another process
+        with contextlib.suppress(OSError):
+            connection.send(error)

@@ -112,6 +112,17 @@ def test_a_gpu_that_is_not_there_is_a_missing_requirement(
         InferenceEngine(engine.model, device="cuda")
 
 
+def test_a_machine_without_a_driver_says_so_and_nothing_else(
+    engine: InferenceEngine, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    both = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: both)
+    monkeypatch.setattr("signals.cuda_devices.DRIVER", "libcuda-that-is-not-there.so")
+    with pytest.raises(MissingRequirement, match=r"no driver for CUDA; .* run with device cpu"):
+        InferenceEngine(engine.model, device="cuda")
+    assert capfd.readouterr() == ("", "")
+
+
 def test_one_bad_image_does_not_affect_its_neighbours(engine: InferenceEngine) -> None:
     outputs = engine.run(images(4))
     expected = signal_values(outputs, "pins")

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import ctypes
 import io
 import multiprocessing
 import shutil
+import signal
 from dataclasses import replace
 from functools import partial
 from multiprocessing import resource_tracker, spawn
@@ -16,7 +18,7 @@ from bench.config import InferenceConfig
 from bench.limit.loop import BareLoop, Window
 from bench.limit.measure import layouts, median, usual_layout
 from bench.limit.windows import Windows
-from bench.limit.worker import Layout, Material, Work
+from bench.limit.worker import Layout, Material, Work, serve
 from signals.errors import LkbenchError, ServiceError
 from signals.near_free import build_near_free_model
 
@@ -73,6 +75,16 @@ def test_neighbours_share_the_window_between_them(
 def test_a_loop_that_cannot_start_says_why(tmp_path: Path) -> None:
     with pytest.raises(LkbenchError, match=r"model|manifest"):
         BareLoop(Material(tmp_path / "none", "cpu", (), "crawled"), Layout(1, 1, 0, 1))
+
+
+def test_a_process_that_fails_after_its_parent_left_ends_in_silence(
+    material: Material, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(signal, "signal", lambda *_: None)  # SIGINT stays that of the tests
+    ours, theirs = multiprocessing.Pipe()
+    ours.send(replace(material, model_dir=material.model_dir / "absent"))
+    ours.close()
+    serve(theirs, Layout(2, 1, 0, 1), 0, multiprocessing.Value(ctypes.c_int64))
 
 
 def test_a_process_that_dies_at_once_keeps_nobody_waiting(
