@@ -25,7 +25,7 @@ def environment_rows(manifest: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         "workload",
         (
             f"{manifest.get('workload')}, data set {manifest.get('dataset')}, seed {manifest.get('seed')}, "
-            f"{manifest.get('replicates')} replicates of {manifest.get('days')} days"
+            f"replicates {manifest.get('replicates')}, days of each {manifest.get('days')}"
         ),
     )
     commit = manifest.get("commit")

@@ -74,7 +74,7 @@ def _dead_letters(result: Mapping[str, Any]) -> Iterator[str]:
     rows = [(arm, row) for arm, content in result["arms"].items() for row in content["dead_letters"]["rows"]]
     if not rows:
         return
-    yield "| dead letters | path | reason | images | files |"
+    yield "| dead letters | path | reason | keys | files |"
     yield "|---|---|---|--:|---|"
     for arm, row in rows[:_DEAD_LETTERS_SHOWN]:
         files = ", ".join(_text(printable(name)) for name in row.get("files") or [])

@@ -84,7 +84,7 @@ def _cells(check: Check) -> tuple[str, ...]:
 
 def _verdict(report: GateReport) -> str:
     if report.exit_code is ExitCode.OK:
-        return f"gate passed: {len(report.checks)} thresholds hold"
+        return f"gate passed: thresholds that hold: {len(report.checks)}"
     reason = MEANINGS[report.exit_code]
     if report.invalid is not None:
         reason = f"run {report.invalid.name} is INVALID: its figures don't count"
