@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.calibration.fit import Fit, fit_constant, fit_line
-from bench.compare.alike import differences
+from bench.compare import alike
 from bench.compare.sides import StoredRun
 from bench.ledger_query import open_ledger, sql_text
 from bench.manifest import read_manifest
-from signals.errors import UnlikeRuns
 
 FULL_DAY_SECONDS = 86_400.0
 # The size of a day, what follows from it, and what a fit of each arm by itself does not depend on.
@@ -64,18 +63,7 @@ def require_alike(runs: Sequence[StoredRun]) -> None:
 
     A line through days of different rates, models or machines says nothing about any of them.
     """
-    for run in runs:
-        run.require_valid()
-    for other in runs[1:]:
-        found = [text for text in differences(runs[0].result, other.result) if _name(text) not in MAY_DIFFER]
-        if found:
-            raise UnlikeRuns(
-                f"runs {runs[0].name} and {other.name} can't be fitted together: {'; '.join(found)}"
-            )
-
-
-def _name(difference: str) -> str:
-    return difference.partition(":")[0]
+    alike.require_alike(runs, to_be="fitted together", may_differ=MAY_DIFFER)
 
 
 def observe(run_dir: Path) -> list[Day]:

@@ -31,8 +31,7 @@ def keep(path: Path | None, plain: Mapping[str, object], *, is_complete: bool) -
 def warn_if_invalid(run: StoredRun) -> None:
     """Say on stderr that what the command tells of an INVALID run doesn't count."""
     if not run.is_valid:
-        names = ", ".join(str(rule["id"]) for rule in run.broken_rules)
-        click.echo(f"run {run.name} is INVALID ({names}): its figures don't count", err=True)
+        click.echo(run.invalidity, err=True)
 
 
 def hold(targets: Sequence[Target]) -> None:

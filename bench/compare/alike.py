@@ -1,11 +1,11 @@
-"""Whether two sides may be compared: they must differ in the code under test and in nothing else."""
+"""Whether runs may be compared: they must differ in the code under test and in nothing else."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
-from bench.compare.sides import Side
+from bench.compare.sides import StoredRun
 from signals.errors import UnlikeRuns
 
 _SAME = {
@@ -24,22 +24,26 @@ _SAME = {
 }
 
 
-def require_alike(*sides: Side) -> None:
-    """Raise InvalidRun if any run is INVALID, and UnlikeRuns, saying what differs, if two are unlike."""
-    runs = [run for side in sides for run in side.runs]
+def require_alike(
+    runs: Sequence[StoredRun], *, to_be: str = "compared", may_differ: Collection[str] = ()
+) -> None:
+    """Raise InvalidRun if any run is INVALID, and UnlikeRuns, saying what differs, if two can't be ``to_be``
+    as they differ in anything but the code and the facts that ``may_differ``."""
     for run in runs:
         run.require_valid()
     first = runs[0]
     for other in runs[1:]:
-        if found := list(differences(first.result, other.result)):
-            raise UnlikeRuns(f"runs {first.name} and {other.name} can't be compared: {'; '.join(found)}")
+        if found := list(differences(first.result, other.result, may_differ)):
+            raise UnlikeRuns(f"runs {first.name} and {other.name} can't be {to_be}: {'; '.join(found)}")
 
 
-def differences(left: Mapping[str, Any], right: Mapping[str, Any]) -> Iterator[str]:
-    """What two results differ in beside the code, one sentence each."""
+def differences(
+    left: Mapping[str, Any], right: Mapping[str, Any], may_differ: Collection[str] = ()
+) -> Iterator[str]:
+    """What two results differ in beside the code and the facts that ``may_differ``, one sentence each."""
     facts, others = dict(_facts(left)), dict(_facts(right))
     for name, value in facts.items():
-        if value != others[name]:
+        if value != others[name] and name not in may_differ:
             yield f"{name}: {value} and {others[name]}"
 
 

@@ -77,7 +77,7 @@ def compare(
     it, the odd replicates of the base are held against its even ones. ``is_paired``: replicates of both
     sides ran in turn. Raises InvalidRun, UnlikeRuns; ConfigurationError for pairs that do not match up.
     """
-    require_alike(base, head, *([again] if again else []))
+    require_alike([run for side in (base, head, again) if side is not None for run in side.runs])
     counts = [
         sum(len(next(iter(run.metrics.values())).replicates) for run in side.runs) for side in (base, head)
     ]

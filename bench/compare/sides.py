@@ -66,16 +66,18 @@ class StoredRun:
         """The rules of validity that an INVALID run breaks, with reason and advice."""
         return [rule for rule in self.result["validity"]["rules"] if not rule["ok"]]
 
+    @property
+    def invalidity(self) -> str:
+        """One sentence that names the rules which an INVALID run breaks; "" of a VALID one."""
+        names = ", ".join(str(rule["id"]) for rule in self.broken_rules)
+        return "" if self.is_valid else f"run {self.name} is INVALID ({names}): its figures don't count"
+
     def require_valid(self) -> None:
         """Raise InvalidRun with the rules that are broken, unless the run is VALID."""
         if not self.is_valid:
-            broken = self.broken_rules
-            names = ", ".join(rule["id"] for rule in broken)
-            advice = "; ".join(dict.fromkeys(rule["advice"] for rule in broken if rule.get("advice")))
-            raise InvalidRun(
-                f"run {self.name} is INVALID ({names}): its figures don't count"
-                f"{f'. To do: {advice}' if advice else ''}"
-            )
+            found = (rule["advice"] for rule in self.broken_rules if rule.get("advice"))
+            advice = "; ".join(dict.fromkeys(found))
+            raise InvalidRun(f"{self.invalidity}{f'. To do: {advice}' if advice else ''}")
 
 
 @dataclass(frozen=True)

@@ -196,8 +196,7 @@ def serve(connection: Connection, layout: Layout, index: int, turn: Synchronized
             connection.send(worker.run(task) if isinstance(task, Task) else worker.serve(task, turn))
     except EOFError:
         return
-    except (
-        Exception
-    ) as error:  # the parent raises it, unless it has left already: the error of another process
+    except Exception as error:
+        # The parent raises it, unless it has left already with the error of another process.
         with contextlib.suppress(OSError):
             connection.send(error)

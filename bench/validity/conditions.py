@@ -6,9 +6,7 @@ from typing import Any
 
 from bench.validity.rule import ByArm, Rule
 
-GENERATOR_LATE_SECONDS = (
-    0.1  # p99 of the delay between the schedule and the hand-over, in the worst replicate
-)
+GENERATOR_LATE_SECONDS = 0.1  # p99 of the delay from schedule to hand-over, in the worst replicate
 GENERATOR_WORST_SECONDS = 0.5  # and of any single arrival
 OPEN_AT_MIDNIGHT_SHARE = 0.1  # arrivals of a day that may still be on their way at its midnight
 

@@ -126,10 +126,7 @@ class Ends:
             self._bury(arrival, ImageError(ATTEMPTS_EXHAUSTED, text))
             return
         arrival.trail.stage(arrival.stage, outcome="retry", detail=text)
-        try:
-            self.pinlater.fail(job, retry_seconds(job.attempt))
-        except Exception as problem:
-            log(f"{arrival.event.image_signature}: its claim will run out, it was not given back: {problem}")
+        self._come_again(arrival)
 
     def end_as_before(self, arrival: Arrival) -> bool:
         """Whether an attempt before has found why the image is given up, and could tell nobody: it is told
@@ -149,14 +146,12 @@ class Ends:
         arrival.trail.stage(Stage.PUBLISH, outcome="retry", detail=f"{type(refusal).__name__}: {refusal}")
         self._come_again(arrival, {STORED: True})
 
-    def _come_again(self, arrival: Arrival, progress: dict[str, Any]) -> None:
-        """Nobody could be told: the job is delivered after a pause, and knows what has come of it."""
+    def _come_again(self, arrival: Arrival, progress: dict[str, Any] | None = None) -> None:
+        """The job is delivered after a pause; ``progress``: what came of it, while nobody could be told."""
         try:
             self.pinlater.fail(arrival.job, retry_seconds(arrival.job.attempt), progress)
         except Exception as problem:
-            log(
-                f"{arrival.event.image_signature}: its claim will run out, what came of it is lost: {problem}"
-            )
+            log(f"{arrival.event.image_signature}: its claim will run out, it was not given back: {problem}")
 
     def _bury(self, arrival: Arrival, error: ImageError) -> None:
         event = arrival.event

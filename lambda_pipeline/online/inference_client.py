@@ -70,7 +70,7 @@ class InferenceClient:
         """
         found: list[Inferred] = []
         while len(found) < len(images):
-            part = slice(len(found), len(found) + _fitting(images[len(found) :]))
+            part = slice(len(found), len(found) + _images_per_call(images[0]))
             found += self._infer(images[part], galaxies[part])
         return found
 
@@ -165,11 +165,6 @@ def _values(signals: list[Any], galaxy: str) -> SignalValues:
     return values
 
 
-def _fitting(images: Sequence[RgbImage]) -> int:
-    """How many of the first images fit into one call; at least 1."""
-    size_bytes = 0
-    for count, image in enumerate(images[: idl.IMAGES_PER_CALL]):
-        size_bytes += image.nbytes
-        if count and size_bytes > idl.BYTES_PER_CALL:
-            return count
-    return min(len(images), idl.IMAGES_PER_CALL)
+def _images_per_call(image: RgbImage) -> int:
+    """How many like ``image`` fit into one call; at least 1. All have the size that the model takes."""
+    return max(1, min(idl.IMAGES_PER_CALL, idl.BYTES_PER_CALL // image.nbytes))
