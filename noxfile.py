@@ -192,8 +192,8 @@ def prepare_environment(
     uv = str(bootstrap_uv(session))
     python = str(environment / BIN / "python")
     session.run(uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(environment), external=True)
-    # As pip does and uv does not: where PYTHONDONTWRITEBYTECODE is set, as in many containers, each of a run's
-    # processes would otherwise compile all that it imports, which takes seconds.
+    # As pip does and uv does not: where PYTHONDONTWRITEBYTECODE is set, as in many containers, each of a
+    # run's processes would otherwise compile all that it imports, which takes seconds.
     sync = ["pip", "sync", "--quiet", "--compile-bytecode", "--require-hashes", "--python", python, str(lock)]
     if subprocess.run([uv, *sync, "--offline"], capture_output=True).returncode != 0:
         session.log(f"fetching the packages that {lock.name} names; later runs take them from a cache")

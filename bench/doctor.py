@@ -20,7 +20,7 @@ import onnx
 import psutil
 from packaging.requirements import Requirement
 
-from bench.services import jars
+from bench.services import class_archive, jars
 from bench.services.java import MINIMUM_VERSION, find_java
 from bench.services.metastore import schema_file
 from signals.cache import cache_dir
@@ -224,13 +224,20 @@ def _cache() -> Check:
         **{jar_set.name: jars.is_cached(jar_set) for jar_set in jars.ALL},
         "model": any((cache_dir() / "models").glob("*/model.onnx")),
         "images": any((cache_dir() / "images").glob("crops-*/index.json")),
-        "metastore schema": schema_file().exists(),
+        "rehearsal of Spark": _is_rehearsed(),
     }
     missing = [name for name, present in parts.items() if not present]
     if not missing:
         return Check("cache", True, "complete; a run needs no network")
     advice = "lkbench setup fetches and builds it (needs the network); a run does so, too"
     return Check("cache", True, f"missing: {', '.join(missing)}", advice)
+
+
+def _is_rehearsed() -> bool:
+    try:
+        return schema_file().exists() and class_archive.was_tried()
+    except LkbenchError:
+        return False  # no Java, which another check says
 
 
 def _existing(path: Path) -> Path:

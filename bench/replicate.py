@@ -32,7 +32,7 @@ WARM_UP_SHARE = 0.1  # of the first day, at most
 DAY_LEAD_SECONDS = 0.5  # between the end of one day's work and the first instant of the next day
 CONSUMER_READY_SECONDS = 30.0
 POLL_SECONDS = 0.1
-SECRET_FILES = ("*context.json", "gss.token", "hive-conf/hive-site.xml")
+SECRET_FILES = ("*context.json", "gss.token", "spark-secrets.properties")
 
 
 class Replicate:

@@ -6,6 +6,7 @@ import dataclasses
 from pathlib import Path
 
 from bench.config import HarnessConfig
+from bench.services.class_archive import with_class_archive
 from bench.services.gss import check_files_are_shared, start_gss
 from bench.services.stack import Endpoints
 from signals.architecture import RpcEndpoint, RunContext
@@ -45,7 +46,7 @@ def run_context(
         metastore_dsn=endpoints.metastore_dsn,
         jdbc_jar=str(endpoints.jdbc_jar),
         spark_master=endpoints.spark_master,
-        spark_conf=endpoints.spark_conf,
+        spark_conf=with_class_archive(endpoints.spark_conf),
         gss=endpoints.gss or RpcEndpoint.to_be_started(),
         inference=next(iter(endpoints.inference), RpcEndpoint.to_be_started()),
         more_inference=endpoints.inference[1:],

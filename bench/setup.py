@@ -12,7 +12,7 @@ from bench.config import HarnessConfig
 from bench.images import load_dataset
 from bench.services.jars import fetch_jars
 from bench.services.java import find_java
-from bench.services.metastore_schema import prepare_metastore_schema
+from bench.services.spark_rehearsal import rehearse_spark
 from bench.services.stack import jar_sets
 from signals.efficientnet import build_model
 from signals.errors import ConfigurationError, MissingRequirement
@@ -46,9 +46,9 @@ def prepare(config: HarnessConfig, progress: Progress, datasets: Sequence[str] =
 
 
 def prepare_servers(config: HarnessConfig, progress: Progress) -> None:
-    """Fetch the Java servers and make the metastore's schema."""
+    """Fetch the Java servers, and rehearse a Spark session: the metastore's schema, an archive of classes."""
     fetch_jars(jar_sets(config), progress)
-    prepare_metastore_schema(progress)
+    rehearse_spark(progress)
 
 
 def prepare_model(config: HarnessConfig, progress: Progress) -> Path:

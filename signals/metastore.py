@@ -8,7 +8,6 @@ import re
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
-from xml.sax.saxutils import escape
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
@@ -38,19 +37,19 @@ WHERE db."NAME" = %s AND tbl."TBL_NAME" = %s
 def spark_conf(context: RunContext) -> dict[str, str]:
     """Spark's settings for Hive support with this run's metastore, bound to loopback.
 
-    Secrets go to files in the arm's folder, readable by the owner only, because settings appear on the JVM's
-    command line: the metastore's password to a ``hive-site.xml``, what ``context.spark_conf`` holds to a
-    properties file that this process's environment names to Spark. ``context.spark_conf`` wins where both set
-    something. Raises ConfigurationError for a metastore that JDBC can't reach.
+    Secrets, the metastore's password and what ``context.spark_conf`` holds, go to :func:`spark_secrets_file`,
+    readable by the owner only, because settings appear on the JVM's command line; this process's environment
+    names that file to Spark. ``context.spark_conf`` wins where both set something. Raises ConfigurationError
+    for a metastore that JDBC can't reach.
     """
     dsn = conninfo_to_dict(context.metastore_dsn)
     host, port = str(dsn.get("host") or "127.0.0.1"), str(dsn.get("port") or "5432")
     if host.startswith("/"):
         raise ConfigurationError("the metastore's DSN names a Unix socket; Spark needs a host and a port")
-    conf_dir = _write_hive_site(context.arm_dir / "hive-conf", str(dsn.get("password") or ""))
+    secrets = {f"spark.hadoop.{_JDO}.ConnectionPassword": str(dsn.get("password") or "")}
     own = {name: value for name, value in context.spark_conf.items() if not _SECRET.search(name)}
-    if len(own) < len(context.spark_conf):
-        _name_secrets(conf_dir, {n: v for n, v in context.spark_conf.items() if n not in own})
+    secrets |= {name: value for name, value in context.spark_conf.items() if name not in own}
+    _name_secrets(spark_secrets_file(context), secrets)
     spark_event_dir(context).mkdir(parents=True, exist_ok=True)  # Spark refuses to make it
     temporary = context.arm_dir / "spark-tmp"  # Hive leaves a folder of each session behind
     temporary.mkdir(exist_ok=True)
@@ -86,8 +85,7 @@ def spark_conf(context: RunContext) -> dict[str, str]:
         ),
         "spark.jars": _joined(",", context.jdbc_jar, context.spark_conf.get("spark.jars")),
         "spark.driver.extraClassPath": _joined(
-            *(os.pathsep, context.jdbc_jar, str(conf_dir)),
-            context.spark_conf.get("spark.driver.extraClassPath"),
+            os.pathsep, context.jdbc_jar, context.spark_conf.get("spark.driver.extraClassPath")
         ),
     }
 
@@ -101,34 +99,33 @@ def _joined(separator: str, *parts: str | None) -> str:
     return separator.join(part for part in parts if part)
 
 
-def _write_hive_site(folder: Path, password: str) -> Path:
-    text = (
-        "<configuration>\n"
-        f"  <property><name>{_JDO}.ConnectionPassword</name><value>{escape(password)}</value></property>\n"
-        "</configuration>\n"
-    )
-    _write_private(folder / "hive-site.xml", text)
-    return folder
+def spark_secrets_file(context: RunContext) -> Path:
+    """Where :func:`spark_conf` leaves what nobody else may read."""
+    return context.arm_dir / "spark-secrets.properties"
 
 
-def _name_secrets(folder: Path, settings: Mapping[str, str]) -> None:
+def _name_secrets(path: Path, settings: Mapping[str, str]) -> None:
     """Have the JVM that PySpark starts read ``settings`` from a file, beside the user's own defaults."""
     lines = [f"{name}={value}\n".replace("\\", "\\\\") for name, value in settings.items()]
-    path = _write_private(folder / "spark-secrets.properties", "".join(lines))
-    named = f"--properties-file {shlex.quote(str(path))} --load-spark-defaults "
-    given = os.environ.get(_SUBMIT_ARGS, "pyspark-shell")
-    if not given.startswith(named):
-        os.environ[_SUBMIT_ARGS] = named + given
+    _write_private(path, "".join(lines))
+    given = shlex.split(os.environ.get(_SUBMIT_ARGS, "pyspark-shell"))
+    if given[:1] == ["--properties-file"] and Path(given[1]).name == path.name:
+        given = given[3:]  # those of an earlier context
+    if "--properties-file" in given:
+        raise ConfigurationError(
+            f"{_SUBMIT_ARGS} names a --properties-file, of which Spark reads only one: "
+            "move its settings to [spark.conf]"
+        )
+    os.environ[_SUBMIT_ARGS] = shlex.join(["--properties-file", str(path), "--load-spark-defaults", *given])
 
 
-def _write_private(target: Path, text: str) -> Path:
+def _write_private(target: Path, text: str) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f".{target.name}.{os.getpid()}")  # several of the arm's processes may write it
     fd = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(fd, "w", encoding="utf-8") as file:
         file.write(text)
     partial.replace(target)
-    return target
 
 
 class MetastoreReader:

@@ -151,11 +151,16 @@ def _sha256(path: Path) -> str:
         return ""
 
 
-def _ivy() -> Path:
+def spark_home() -> Path:
+    """Where the Spark of PySpark's wheel lies. Raises MissingRequirement."""
     spec = find_spec("pyspark")
     if spec is None or spec.origin is None:
         raise MissingRequirement("PySpark is not installed; install what requirements.lock names")
-    found = sorted((Path(spec.origin).parent / "jars").glob("ivy-*.jar"))
+    return Path(os.path.realpath(spec.origin)).parent
+
+
+def _ivy() -> Path:
+    found = sorted((spark_home() / "jars").glob("ivy-*.jar"))
     if not found:
         raise MissingRequirement("this PySpark has no ivy-*.jar; install what requirements.lock names")
     return found[-1]

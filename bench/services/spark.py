@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import secrets
 import urllib.request
-from importlib.util import find_spec
 from pathlib import Path
 
+from bench.services.jars import spark_home
 from bench.services.startup import LOOPBACK, start_on_free_ports, write_secret
-from signals.errors import MissingRequirement, ServiceError
+from signals.errors import ServiceError
 from signals.process import Child, ProcessGroup
 
 START_TIMEOUT_SECONDS = 60.0
@@ -61,7 +60,7 @@ class SparkServer:
         return master
 
     def _start(self, name: str, program: str, *options: str) -> Child:
-        home = _spark_home()
+        home = spark_home()
         java_options = "-XX:+UseSerialGC -XX:TieredStopAtLevel=1"  # as of the other servers
         env = {
             "SPARK_HOME": str(home),
@@ -80,10 +79,3 @@ class SparkServer:
             alive = json.load(answer)["aliveworkers"]
         if alive < self._workers:
             raise ServiceError(f"{alive} of {self._workers} Spark workers have come")
-
-
-def _spark_home() -> Path:
-    spec = find_spec("pyspark")
-    if spec is None or spec.origin is None:
-        raise MissingRequirement("PySpark is not installed; install what requirements.lock names")
-    return Path(os.path.realpath(spec.origin)).parent

@@ -269,4 +269,4 @@ def test_the_run_folder_proves_what_ran_and_keeps_no_secret(finished: Finished) 
     assert manifest["machine"]["cores"] >= 1
     assert (finished.run_dir / "report.html").stat().st_size < 5_000_000
     kept = {path.name for path in finished.run_dir.rglob("*")}
-    assert not {name for name in kept if name.endswith(("context.json", ".token", "hive-site.xml"))}
+    assert not {name for name in kept if name.endswith(("context.json", ".token", "secrets.properties"))}

@@ -13,12 +13,13 @@ from typing import Any
 import pytest
 
 from bench.services import jars
+from bench.services.class_archive import with_class_archive
 from bench.services.gss import start_gss
 from bench.services.kafka import KafkaServer
 from bench.services.metastore import create_metastore
-from bench.services.metastore_schema import prepare_metastore_schema
 from bench.services.postgres import PostgresServer, install_pgmq
 from bench.services.s3proxy import S3ProxyServer
+from bench.services.spark_rehearsal import rehearse_spark
 from lambda_pipeline.pinlater import PgmqPinLater
 from signals.architecture import RpcEndpoint, RunContext, S3Endpoint
 from signals.efficientnet import build_model
@@ -76,7 +77,7 @@ def pinlater(postgres: str) -> Iterator[PgmqPinLater]:
 @pytest.fixture(scope="session")
 def metastore(postgres: str) -> str:
     """The URI of a database that holds the Hive metastore's tables."""
-    prepare_metastore_schema()
+    rehearse_spark()
     return create_metastore(postgres, "metastore")
 
 
@@ -109,6 +110,7 @@ def context(
             inference=RpcEndpoint.to_be_started(),
             day_seconds=10.0,
             model_dir=build_model(),
+            spark_conf=with_class_archive({}),
             jdbc_jar=str(jars.jar(jars.JDBC, "postgresql")),
             workers=min(2, os.cpu_count() or 1),
         )

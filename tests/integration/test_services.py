@@ -18,6 +18,7 @@ import pytest
 
 from bench.config import HarnessConfig
 from bench.services import jars, startup
+from bench.services.class_archive import with_class_archive
 from bench.services.kafka import KafkaServer, check_kafka
 from bench.services.metastore import create_metastore, database_dsn, drop_metastore, schema_file
 from bench.services.postgres import PostgresServer, check_postgres, install_pgmq
@@ -254,8 +255,8 @@ def test_a_wrong_password_and_a_wrong_key_are_refused(postgres: str, s3: S3Endpo
 
 
 @pytest.mark.timeout(300)  # a Spark session, on a machine that may be busy
-def test_spark_finds_every_table_of_the_metastore_made(
-    context: Callable[..., RunContext], postgres: str
+def test_spark_finds_every_table_of_the_metastore_made_and_its_classes_in_the_archive(
+    context: Callable[..., RunContext], postgres: str, tmp_path: Path
 ) -> None:
     def tables() -> set[str]:
         with psycopg.connect(dsn) as connection:
@@ -268,12 +269,17 @@ def test_spark_finds_every_table_of_the_metastore_made(
     dsn = create_metastore(postgres, "untouched_metastore")
     before = tables()
     assert {"DBS", "TBLS", "SDS", "PARTITIONS", "PARTITION_KEY_VALS"} <= before
-    made = context(metastore_dsn=dsn)
+    loaded = tmp_path / "loaded.log"
+    conf = with_class_archive({"spark.driver.extraJavaOptions": f"-Xlog:class+load:file={loaded}"})
+    made = context(metastore_dsn=dsn, spark_conf=conf)
     path = made.save(made.arm_dir / "context.json")
-    program = [sys.executable, "-m", "bench.services.metastore_schema", str(path)]
+    program = [sys.executable, "-m", "bench.services.spark_rehearsal", str(path)]
     done = subprocess.run(program, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr
     assert tables() == before
+    spark = [line for line in loaded.read_text().splitlines() if "org.apache.spark.sql.hive" in line]
+    assert len(spark) > 100
+    assert sum("shared objects file (top)" in line for line in spark) > 0.5 * len(spark)
     drop_metastore(postgres, "untouched_metastore")
 
 

@@ -27,6 +27,7 @@ from signals.hive import (
     verify_partition,
 )
 from signals.image import image_signature
+from signals.metastore import spark_secrets_file
 
 
 def rows(count: int, first: int = 0) -> pa.Table:
@@ -198,6 +199,11 @@ def test_attempts_have_directories_of_their_own(tmp_path: Path) -> None:
     assert partition_dir(tmp_path, "pins", 0, "a1") != partition_dir(tmp_path, "pins", 0, "a2")
 
 
+@pytest.fixture(autouse=True)
+def submit_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYSPARK_SUBMIT_ARGS", "pyspark-shell")
+
+
 def context(folder: Path, metastore_dsn: str, spark_conf: dict[str, str] | None = None) -> RunContext:
     return RunContext(
         run_id="run",
@@ -231,11 +237,10 @@ def test_spark_is_bound_to_loopback_and_the_password_stays_off_the_command_line(
     assert not any("p<ss&" in value or "p%3Css" in value for value in conf.values())
     assert conf["spark.driver.extraJavaOptions"] == f"-Djava.io.tmpdir={run.arm_dir / 'spark-tmp'}"
     assert (run.arm_dir / "spark-tmp").is_dir()
-    jar, hive_conf = conf["spark.driver.extraClassPath"].split(os.pathsep)
-    assert jar == "/jars/postgresql.jar"
-    site = Path(hive_conf) / "hive-site.xml"
-    assert "<value>p&lt;ss&amp;</value>" in site.read_text()
-    assert site.stat().st_mode & 0o777 == 0o600
+    assert conf["spark.driver.extraClassPath"] == "/jars/postgresql.jar"
+    secrets = spark_secrets_file(run)
+    assert secrets.read_text() == "spark.hadoop.javax.jdo.option.ConnectionPassword=p<ss&\n"
+    assert secrets.stat().st_mode & 0o777 == 0o600
 
 
 def test_the_users_spark_settings_win_and_add_to_the_class_path(tmp_path: Path) -> None:
@@ -252,15 +257,24 @@ def test_secrets_among_the_users_spark_settings_stay_off_the_command_line(
     monkeypatch.setenv("PYSPARK_SUBMIT_ARGS", "--verbose pyspark-shell")
     mine = {"spark.authenticate": "true", "spark.authenticate.secret": "hid\\den"}
     run = context(tmp_path / "a folder", "postgresql://u:p@db/metastore", mine)
-    for _ in range(2):  # what it does to the environment can be repeated
-        conf = spark_conf(run)
+    for earlier in (context(tmp_path / "earlier", "postgresql://u:p@db/metastore"), run, run):
+        conf = spark_conf(earlier)  # what it does to the environment is about the last one
     assert conf["spark.authenticate"] == "true"
     assert "spark.authenticate.secret" not in conf
     first, path, defaults, *others = shlex.split(os.environ["PYSPARK_SUBMIT_ARGS"])
     assert (first, defaults) == ("--properties-file", "--load-spark-defaults")
     assert others == ["--verbose", "pyspark-shell"]
-    assert Path(path).read_text() == "spark.authenticate.secret=hid\\\\den\n"
+    assert Path(path) == spark_secrets_file(run)
+    assert "spark.authenticate.secret=hid\\\\den\n" in Path(path).read_text()
     assert Path(path).stat().st_mode & 0o777 == 0o600
+
+
+def test_a_properties_file_of_the_users_environment_is_refused_and_told_where_to_put_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYSPARK_SUBMIT_ARGS", "--properties-file /mine.conf pyspark-shell")
+    with pytest.raises(ConfigurationError, match=r"\[spark.conf\]"):
+        spark_conf(context(tmp_path, "postgresql://u:p@db/metastore"))
 
 
 def test_a_metastore_behind_a_unix_socket_is_refused(tmp_path: Path) -> None:
