@@ -85,12 +85,12 @@ def peers(
         if peer.name in systems:
             where.command(peer)
     config = HarnessConfig()
-    model_dir = prepare(config, note).model_dir
     dataset = load_dataset("crops", note)
     needed = max(count, LATENCY_IMAGES)
     if needed > len(dataset.images):
         raise ConfigurationError(f"--count {count}: the data set has {len(dataset.images)} images")
     dataset = dataclasses.replace(dataset, images=dataset.images[:needed])
+    model_dir = prepare(config, note).model_dir
     measured = Measured()
     layout, is_complete = usual_layout(config.inference), False
     try:
