@@ -195,6 +195,7 @@ def prepare_environment(
     # As pip does and uv does not: where PYTHONDONTWRITEBYTECODE is set, as in many containers, each of a
     # run's processes would otherwise compile all that it imports, which takes seconds.
     sync = ["pip", "sync", "--quiet", "--compile-bytecode", "--require-hashes", "--python", python, str(lock)]
+    session.log(f"making {environment.name} from {lock.name}, once; its modules are compiled, about 20 s")
     if subprocess.run([uv, *sync, "--offline"], capture_output=True).returncode != 0:
         session.log(f"fetching the packages that {lock.name} names; later runs take them from a cache")
         session.run(uv, *sync, external=True)

@@ -13,7 +13,7 @@ from bench.load_plan import DEFAULT_DAY_SECONDS, DEFAULT_RATE_PER_SECOND
 # Seconds of one replicate besides its days (start, stop) and of one night, both arms together, and of the
 # servers, the capacity and the sealing. From the ledger/events.parquet of `lkbench run` on 2 idle cores, 600
 # arrivals: start and stop are what lies outside the days and nights.
-REPLICATE_SECONDS, NIGHT_SECONDS, SERVERS_SECONDS = 26.0, 73.0, 20.0
+REPLICATE_SECONDS, NIGHT_SECONDS, SERVERS_SECONDS = 19.0, 52.0, 20.0
 NEW_SHARE = 0.9  # of arrivals in the default workload; repeats are no key of their own
 DECIDABLE_REPLICATES = 4  # the smallest exact two-sided Mann-Whitney p is 0.029 at 4 v 4, 0.10 at 3 v 3
 
