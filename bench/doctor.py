@@ -20,9 +20,9 @@ import onnx
 import psutil
 from packaging.requirements import Requirement
 
-from bench.services import class_archive, jars
+from bench.services import jars
 from bench.services.java import MINIMUM_VERSION, find_java
-from bench.services.metastore import schema_file
+from bench.services.spark_rehearsal import is_rehearsed
 from signals.cache import cache_dir
 from signals.errors import LkbenchError
 
@@ -235,7 +235,7 @@ def _cache() -> Check:
 
 def _is_rehearsed() -> bool:
     try:
-        return schema_file().exists() and class_archive.was_tried()
+        return is_rehearsed()
     except LkbenchError:
         return False  # no Java, which another check says
 

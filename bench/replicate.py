@@ -23,7 +23,7 @@ from bench.run_context import with_gss
 from bench.watch import watched
 from signals.architecture import Pipeline, RunContext
 from signals.errors import PipelineError
-from signals.hive import MetastoreReader
+from signals.hive import SPARK_SECRETS, MetastoreReader
 from signals.ledger import Ledger, Stage
 from signals.process import ProcessGroup
 
@@ -32,7 +32,7 @@ WARM_UP_SHARE = 0.1  # of the first day, at most
 DAY_LEAD_SECONDS = 0.5  # between the end of one day's work and the first instant of the next day
 CONSUMER_READY_SECONDS = 30.0
 POLL_SECONDS = 0.1
-SECRET_FILES = ("*context.json", "gss.token", "spark-secrets.properties")
+SECRET_FILES = ("*context.json", "gss.token", SPARK_SECRETS)
 
 
 class Replicate:

@@ -16,11 +16,12 @@ from signals.hive_table import (
     set_location_sql,
     verify_partition,
 )
-from signals.metastore import MetastoreReader, spark_conf
+from signals.metastore import SPARK_SECRETS, MetastoreReader, spark_conf
 
 __all__ = [
     "HIVE_SCHEMA",
     "KEY_COLUMNS",
+    "SPARK_SECRETS",
     "TABLE",
     "MetastoreReader",
     "add_partition_sql",

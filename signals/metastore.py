@@ -17,6 +17,7 @@ from signals.errors import ConfigurationError, PipelineError, ServiceError
 from signals.hive_table import TABLE
 from signals.postgres import connect
 
+SPARK_SECRETS = "spark-secrets.properties"  # in the arm's folder, for as long as the arm is up
 SHUFFLE_PARTITIONS = 8  # Spark's 200 is meant for clusters; spark_conf overrides it
 
 _JDO = "javax.jdo.option"
@@ -37,10 +38,10 @@ WHERE db."NAME" = %s AND tbl."TBL_NAME" = %s
 def spark_conf(context: RunContext) -> dict[str, str]:
     """Spark's settings for Hive support with this run's metastore, bound to loopback.
 
-    Secrets, the metastore's password and what ``context.spark_conf`` holds, go to :func:`spark_secrets_file`,
-    readable by the owner only, because settings appear on the JVM's command line; this process's environment
-    names that file to Spark. ``context.spark_conf`` wins where both set something. Raises ConfigurationError
-    for a metastore that JDBC can't reach.
+    Secrets, the metastore's password and what ``context.spark_conf`` holds, go to :data:`SPARK_SECRETS` in
+    the arm's folder, readable by the owner only, because settings appear on the JVM's command line; this
+    process's environment names that file to Spark. ``context.spark_conf`` wins where both set something.
+    Raises ConfigurationError for a metastore that JDBC can't reach.
     """
     dsn = conninfo_to_dict(context.metastore_dsn)
     host, port = str(dsn.get("host") or "127.0.0.1"), str(dsn.get("port") or "5432")
@@ -49,7 +50,7 @@ def spark_conf(context: RunContext) -> dict[str, str]:
     secrets = {f"spark.hadoop.{_JDO}.ConnectionPassword": str(dsn.get("password") or "")}
     own = {name: value for name, value in context.spark_conf.items() if not _SECRET.search(name)}
     secrets |= {name: value for name, value in context.spark_conf.items() if name not in own}
-    _name_secrets(spark_secrets_file(context), secrets)
+    _name_secrets(context.arm_dir / SPARK_SECRETS, secrets)
     spark_event_dir(context).mkdir(parents=True, exist_ok=True)  # Spark refuses to make it
     temporary = context.arm_dir / "spark-tmp"  # Hive leaves a folder of each session behind
     temporary.mkdir(exist_ok=True)
@@ -97,11 +98,6 @@ def spark_event_dir(context: RunContext) -> Path:
 
 def _joined(separator: str, *parts: str | None) -> str:
     return separator.join(part for part in parts if part)
-
-
-def spark_secrets_file(context: RunContext) -> Path:
-    """Where :func:`spark_conf` leaves what nobody else may read."""
-    return context.arm_dir / "spark-secrets.properties"
 
 
 def _name_secrets(path: Path, settings: Mapping[str, str]) -> None:

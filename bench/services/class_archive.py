@@ -18,8 +18,8 @@ from bench.services.jars import JDBC, jar, spark_home
 from bench.services.java import find_java
 from signals.cache import cache_dir
 
-DRIVER_OPTIONS = "spark.driver.extraJavaOptions"
-QUIET = "-Xlog:cds=off -Xlog:cds+dynamic=off"  # else a JVM with other jars warns on stdout
+_DRIVER_OPTIONS = "spark.driver.extraJavaOptions"
+_QUIET = "-Xlog:cds=off -Xlog:cds+dynamic=off"  # else a JVM with other jars warns on stdout
 _NAME = "spark.jsa"
 
 
@@ -48,34 +48,29 @@ def with_class_archive(spark_conf: Mapping[str, str]) -> dict[str, str]:
     return _with_option(spark_conf, f'"-XX:SharedArchiveFile={archive}"')
 
 
-def recorded_to(file: Path, spark_conf: Mapping[str, str]) -> dict[str, str]:
-    """``spark_conf`` for a driver that writes an archive when it ends, which takes it half a minute."""
-    return _with_option(spark_conf, f'"-XX:ArchiveClassesAtExit={file}" -XX:TieredStopAtLevel=1')
+def recorded_to(folder: Path, spark_conf: Mapping[str, str]) -> dict[str, str]:
+    """``spark_conf`` for a driver that leaves an archive in ``folder`` as it ends, half a minute later."""
+    return _with_option(spark_conf, f'"-XX:ArchiveClassesAtExit={folder / _NAME}" -XX:TieredStopAtLevel=1')
 
 
-def keep(file: Path) -> None:
-    """Move a recorded archive, if the JVM has made one, to where it is looked for.
+def keep(folder: Path) -> None:
+    """Move ``folder``, where an archive was recorded if this Java can make one, to where it is looked for.
 
-    ``file`` lies in a folder of its own in the cache. The archives of environments that are gone go, too:
-    each has some 200 MB.
+    It lies in the cache. The archives of environments that are gone go, too: each has some 200 MB.
     """
     kept = class_archive().parent
     for other in kept.parent.glob("*/"):
         if not Path(os.fsdecode((other / "jars").read_bytes())).is_dir():
             shutil.rmtree(other, ignore_errors=True)
-    whole = file.with_name("kept")
-    whole.mkdir()
-    (whole / "jars").write_bytes(os.fsencode(_jars()))
-    if file.is_file():
-        file.replace(whole / _NAME)
+    (folder / "jars").write_bytes(os.fsencode(_jars()))
     kept.parent.mkdir(parents=True, exist_ok=True)
     with contextlib.suppress(OSError):  # another process was faster
-        whole.rename(kept)
+        folder.rename(kept)
 
 
 def _with_option(spark_conf: Mapping[str, str], option: str) -> dict[str, str]:
-    given = spark_conf.get(DRIVER_OPTIONS, "")
-    return {**spark_conf, DRIVER_OPTIONS: f"{option} {QUIET} {given}".rstrip()}
+    given = spark_conf.get(_DRIVER_OPTIONS, "")
+    return {**spark_conf, _DRIVER_OPTIONS: f"{option} {_QUIET} {given}".rstrip()}
 
 
 def _jars() -> Path:

@@ -19,7 +19,7 @@ from typing import Any
 from psycopg.conninfo import conninfo_to_dict
 
 from bench.services import class_archive
-from bench.services.jars import JDBC, fetch_jars, jar
+from bench.services.jars import JDBC, jar
 from bench.services.metastore import create_metastore, schema_file
 from bench.services.postgres import PostgresServer, binaries_dir
 from signals.architecture import RpcEndpoint, RunContext, S3Endpoint
@@ -37,21 +37,29 @@ from signals.process import ProcessGroup
 SESSION_TIMEOUT_SECONDS = 240.0
 DUMP_TIMEOUT_SECONDS = 60.0
 _DATABASE = "scratch"
-_CLASSES = "classes.jsa"
+_CLASSES = "classes"
+
+
+def is_rehearsed() -> bool:
+    """Whether the cache has what a rehearsal leaves. Raises MissingRequirement without Java or PySpark."""
+    return schema_file().exists() and class_archive.was_tried()
 
 
 def rehearse_spark(progress: Callable[[str], None] | None = None) -> None:
-    """Make the cached schema and the archive of classes, unless both are there. Takes a Spark session, about
-    40 s. Raises ServiceError."""
-    fetch_jars([JDBC])
-    schema = schema_file()
-    if schema.exists() and class_archive.was_tried():
+    """Make the cached schema and the archive of classes, unless both are there.
+
+    Takes a Spark session, a minute or so, and the JDBC driver in the cache. Raises ServiceError,
+    MissingRequirement.
+    """
+    if is_rehearsed():
         return
+    schema = schema_file()
     if progress:
         progress("rehearsing a night's Spark session: the metastore's schema, and classes for a faster start")
     schema.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".rehearsal-", dir=cache_dir()) as name:
         folder = Path(name)
+        (folder / _CLASSES).mkdir()
         with ProcessGroup(folder / "logs") as group:
             server = PostgresServer(group, folder / "postgres")
             try:

@@ -16,8 +16,9 @@ def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def recorded(folder: Path) -> Path:
     folder.mkdir()
-    (folder / "classes.jsa").write_bytes(b"classes")
-    return folder / "classes.jsa"
+    option, *_ = recorded_to(folder, {})["spark.driver.extraJavaOptions"].split()
+    Path(option.strip('"').partition("=")[2]).write_bytes(b"classes")
+    return folder
 
 
 def test_what_was_recorded_is_used_and_the_users_options_come_last(tmp_path: Path) -> None:
@@ -35,8 +36,8 @@ def test_what_was_recorded_is_used_and_the_users_options_come_last(tmp_path: Pat
 
 
 def test_a_java_that_makes_none_is_not_asked_again(tmp_path: Path) -> None:
-    (tmp_path / "none").mkdir()
-    missing = tmp_path / "none" / "classes.jsa"
+    missing = tmp_path / "none"
+    missing.mkdir()
     assert str(missing) in recorded_to(missing, {})["spark.driver.extraJavaOptions"]
     keep(missing)
     assert was_tried()

@@ -16,6 +16,7 @@ from signals.architecture import RpcEndpoint, RunContext, S3Endpoint
 from signals.errors import ConfigurationError, PipelineError
 from signals.hive import (
     HIVE_SCHEMA,
+    SPARK_SECRETS,
     add_partition_sql,
     create_database_sql,
     create_table_sql,
@@ -27,7 +28,6 @@ from signals.hive import (
     verify_partition,
 )
 from signals.image import image_signature
-from signals.metastore import spark_secrets_file
 
 
 def rows(count: int, first: int = 0) -> pa.Table:
@@ -238,7 +238,7 @@ def test_spark_is_bound_to_loopback_and_the_password_stays_off_the_command_line(
     assert conf["spark.driver.extraJavaOptions"] == f"-Djava.io.tmpdir={run.arm_dir / 'spark-tmp'}"
     assert (run.arm_dir / "spark-tmp").is_dir()
     assert conf["spark.driver.extraClassPath"] == "/jars/postgresql.jar"
-    secrets = spark_secrets_file(run)
+    secrets = run.arm_dir / SPARK_SECRETS
     assert secrets.read_text() == "spark.hadoop.javax.jdo.option.ConnectionPassword=p<ss&\n"
     assert secrets.stat().st_mode & 0o777 == 0o600
 
@@ -264,7 +264,7 @@ def test_secrets_among_the_users_spark_settings_stay_off_the_command_line(
     first, path, defaults, *others = shlex.split(os.environ["PYSPARK_SUBMIT_ARGS"])
     assert (first, defaults) == ("--properties-file", "--load-spark-defaults")
     assert others == ["--verbose", "pyspark-shell"]
-    assert Path(path) == spark_secrets_file(run)
+    assert Path(path) == run.arm_dir / SPARK_SECRETS
     assert "spark.authenticate.secret=hid\\\\den\n" in Path(path).read_text()
     assert Path(path).stat().st_mode & 0o777 == 0o600
 
