@@ -7,8 +7,9 @@ import importlib.metadata
 import os
 import platform
 import subprocess
+from collections.abc import Mapping
 from dataclasses import asdict
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
 
@@ -42,6 +43,8 @@ PACKAGES = (
     "thriftpy2",
 )
 
+_CLOCK_TOLERANCE = timedelta(seconds=2)  # psutil adds a process's age to a boot time in whole seconds
+
 Status = Literal["running", "complete", "failed", "aborted"]
 
 
@@ -54,6 +57,7 @@ class Manifest:
             "schema_version": 1,
             "run_id": run_dir.name,
             "status": "running",
+            "pid": os.getpid(),
             "started": _now(),
             "ended": None,
             "error": None,
@@ -83,6 +87,24 @@ class Manifest:
 def read_manifest(run_dir: Path) -> dict[str, Any]:
     """The manifest of a run folder. Raises FileNotFoundError, or ConfigurationError for a damaged one."""
     return read_json(run_dir / "manifest.json")
+
+
+def how_it_ended(manifest: Mapping[str, Any]) -> str:
+    """A clause about a run that has no result: still going on, killed before it could say so, or marked."""
+    status = manifest.get("status")
+    if status != "running":
+        return f"it is marked {status} ({manifest.get('error') or 'no reason given'})"
+    if _runs(manifest):
+        return f"it is still going on, as process {manifest['pid']}"
+    return "it is marked running, and no process of this machine runs it: it was killed, or runs elsewhere"
+
+
+def _runs(manifest: Mapping[str, Any]) -> bool:
+    """Whether its driver is there. A process that has got the id later began after the run."""
+    with contextlib.suppress(psutil.Error, KeyError, TypeError, ValueError):
+        began = datetime.fromtimestamp(psutil.Process(int(manifest["pid"])).create_time(), UTC)
+        return began <= datetime.fromisoformat(manifest["started"]) + _CLOCK_TOLERANCE
+    return False
 
 
 def machine() -> dict[str, Any]:

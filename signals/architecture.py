@@ -8,13 +8,14 @@ The harness knows an arm only through :class:`Pipeline`, found by the entry poin
 from __future__ import annotations
 
 import dataclasses
-import os
 import secrets
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import orjson
+
+from signals.whole_file import replace_secret
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,10 +254,8 @@ class RunContext:
     def save(self, path: Path) -> Path:
         """Write as JSON, readable by the owner only. Returns ``path``."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(fd, "wb") as file:
-            file.write(orjson.dumps(dataclasses.asdict(self), default=str, option=orjson.OPT_INDENT_2))
-        return path
+        content = orjson.dumps(dataclasses.asdict(self), default=str, option=orjson.OPT_INDENT_2)
+        return replace_secret(path, content.decode())
 
     @classmethod
     def load(cls, path: Path) -> RunContext:

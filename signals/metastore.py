@@ -16,6 +16,7 @@ from signals.architecture import RunContext
 from signals.errors import ConfigurationError, PipelineError, ServiceError
 from signals.hive_table import TABLE
 from signals.postgres import connect
+from signals.whole_file import replace_secret
 
 SPARK_SECRETS = "spark-secrets.properties"  # in the arm's folder, for as long as the arm is up
 SHUFFLE_PARTITIONS = 8  # Spark's 200 is meant for clusters; spark_conf overrides it
@@ -103,7 +104,8 @@ def _joined(separator: str, *parts: str | None) -> str:
 def _name_secrets(path: Path, settings: Mapping[str, str]) -> None:
     """Have the JVM that PySpark starts read ``settings`` from a file, beside the user's own defaults."""
     lines = [f"{name}={value}\n".replace("\\", "\\\\") for name, value in settings.items()]
-    _write_private(path, "".join(lines))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    replace_secret(path, "".join(lines))  # several of the arm's processes may write it
     given = shlex.split(os.environ.get(_SUBMIT_ARGS, "pyspark-shell"))
     if given[:1] == ["--properties-file"] and Path(given[1]).name == path.name:
         given = given[3:]  # those of an earlier context
@@ -113,15 +115,6 @@ def _name_secrets(path: Path, settings: Mapping[str, str]) -> None:
             "move its settings to [spark.conf]"
         )
     os.environ[_SUBMIT_ARGS] = shlex.join(["--properties-file", str(path), "--load-spark-defaults", *given])
-
-
-def _write_private(target: Path, text: str) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f".{target.name}.{os.getpid()}")  # several of the arm's processes may write it
-    fd = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(fd, "w", encoding="utf-8") as file:
-        file.write(text)
-    partial.replace(target)
 
 
 class MetastoreReader:

@@ -12,10 +12,10 @@ from rich.console import Console
 
 from bench.commands.options import output_option, run_argument
 from bench.commands.results_console import results_console
-from bench.compare.sides import find_side
+from bench.compare.sides import StoredRun, find_side
 from bench.exports.run_markdown import run_markdown
-from bench.manifest import read_manifest
-from bench.run_folder import find_run, read_json
+from bench.manifest import how_it_ended, read_manifest
+from bench.run_folder import find_run
 from signals.errors import ConfigurationError
 
 
@@ -37,8 +37,8 @@ def report(run: str, output: Path, as_json: bool, as_markdown: bool) -> None:
 def show_run(run_dir: Path, stderr: Console, *, as_json: bool = False) -> None:
     """Print the table (or JSON) to stdout and write every installed report; their paths go to stderr."""
     if not (run_dir / "result.json").is_file():
-        raise ConfigurationError(f"{run_dir} has no result: its run did not end; {_how_it_ended(run_dir)}")
-    result = read_json(run_dir / "result.json")
+        raise ConfigurationError(f"{run_dir} has no result: {how_it_ended(read_manifest(run_dir))}")
+    result = StoredRun.load(run_dir / "result.json").result
     if as_json:
         click.echo(orjson.dumps(result, option=orjson.OPT_INDENT_2))
     else:
@@ -48,8 +48,3 @@ def show_run(run_dir: Path, stderr: Console, *, as_json: bool = False) -> None:
         write: Callable[[Path], Path] = point.load()
         stderr.print(f"{point.name} report: {write(run_dir)}", highlight=False, markup=False, soft_wrap=True)
     stderr.print(f"run folder: {run_dir}", highlight=False, markup=False, soft_wrap=True)
-
-
-def _how_it_ended(run_dir: Path) -> str:
-    manifest = read_manifest(run_dir)
-    return f"it is marked {manifest.get('status')} ({manifest.get('error') or 'no reason given'})"

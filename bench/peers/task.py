@@ -19,10 +19,10 @@ from pathlib import Path
 
 import orjson
 
-from bench.services.startup import write_secret
 from signals.architecture import S3Endpoint
 from signals.errors import MissingRequirement
 from signals.model import GRAPH_FILE, Model
+from signals.whole_file import replace_secret
 
 SHARED = "image_model.py"  # what all programs import
 _NO_CODE = (tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT)
@@ -102,7 +102,7 @@ class Task:
 
     def save(self, path: Path) -> Path:
         """Write the file, which holds secrets. Returns ``path``."""
-        return write_secret(path, orjson.dumps(dataclasses.asdict(self)).decode())
+        return replace_secret(path, orjson.dumps(dataclasses.asdict(self)).decode())
 
 
 def lines_of_code(files: Iterable[Path]) -> int:

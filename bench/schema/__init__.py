@@ -23,7 +23,7 @@ def check_result(content: Any, name: str) -> None:
     if isinstance(content, dict) and content.get("schema_version") not in (None, _version()):
         raise ConfigurationError(
             f"{name} has schema version {content['schema_version']!r}, this lkbench reads {_version()}: "
-            "make it anew with lkbench report, or use the lkbench that made it"
+            "use the lkbench that made it, of the commit that the run's manifest.json names"
         )
     error = best_match(_validator().iter_errors(content))
     if error is not None:

@@ -7,11 +7,11 @@ import sys
 from pathlib import Path
 
 from bench.services.rpc import started_endpoint
-from bench.services.startup import write_secret
 from signals.architecture import RpcEndpoint, RunContext
 from signals.errors import ConfigurationError, ServiceError
 from signals.gss import GssClient
 from signals.process import ProcessGroup
+from signals.whole_file import replace_secret
 
 
 def start_gss(group: ProcessGroup, folder: Path, token: str) -> RpcEndpoint:
@@ -20,7 +20,7 @@ def start_gss(group: ProcessGroup, folder: Path, token: str) -> RpcEndpoint:
     Raises ServiceError, naming its log, when it does not come up.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    token_file = write_secret(folder / "gss.token", token)
+    token_file = replace_secret(folder / "gss.token", token)
     ready_file = folder / "gss.ready"
     ready_file.unlink(missing_ok=True)
     argv = [sys.executable, "-m", "signals.gss", "--data", str(folder / "rockstore")]

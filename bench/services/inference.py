@@ -9,10 +9,10 @@ from pathlib import Path
 
 from bench.config import InferenceConfig
 from bench.services.rpc import started_endpoint
-from bench.services.startup import write_secret
 from signals.architecture import RpcEndpoint
 from signals.errors import MissingRequirement
 from signals.process import ProcessGroup
+from signals.whole_file import replace_secret
 
 GROUP = "lkbench.servers"  # modules that run as programs; "inference" takes the options below
 NAME = "inference"
@@ -28,7 +28,7 @@ def start_inference(
     """
     folder.mkdir(parents=True, exist_ok=True)
     token = secrets.token_hex(16)
-    token_file = write_secret(folder / "inference.token", token)
+    token_file = replace_secret(folder / "inference.token", token)
     workers = max(1, config.workers // services)
     starting = []
     for number in range(services):

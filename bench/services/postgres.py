@@ -18,9 +18,10 @@ import pgmq
 import psycopg
 
 from bench.services.private_dir import PrivateDir, is_reachable_by_all
-from bench.services.startup import LOOPBACK, start_on_free_ports, write_secret
+from bench.services.startup import LOOPBACK, start_on_free_ports
 from signals.errors import MissingRequirement, ServiceError
 from signals.process import Child, ProcessGroup
+from signals.whole_file import replace_secret
 
 START_TIMEOUT_SECONDS = 60.0
 INIT_TIMEOUT_SECONDS = 60.0
@@ -101,7 +102,7 @@ class PostgresServer:
 
     def _initialise(self, binaries: Path) -> None:
         data = self._home / "data"
-        password_file = write_secret(self._home / "password", self._password)
+        password_file = replace_secret(self._home / "password", self._password)
         data.mkdir(mode=0o700)
         for path in (password_file, data):
             os.chown(path, self._account.uid, self._account.gid)

@@ -7,10 +7,11 @@ from pathlib import Path
 
 from bench.services.jars import S3PROXY, jar_folder
 from bench.services.java import SERVER_FLAGS, class_path, find_java
-from bench.services.startup import LOOPBACK, start_on_free_ports, write_secret
+from bench.services.startup import LOOPBACK, start_on_free_ports
 from signals.architecture import S3Endpoint
 from signals.object_store import ObjectStore
 from signals.process import Child, ProcessGroup
+from signals.whole_file import replace_secret
 
 START_TIMEOUT_SECONDS = 60.0
 CHECK_TIMEOUT_SECONDS = 5.0  # something else may listen on the port, and never answer
@@ -65,7 +66,7 @@ class S3ProxyServer:
             secret_key=self._secret_key,
             data=self._folder / "objects",
         )
-        properties = write_secret(self._folder / "s3proxy.properties", text)
+        properties = replace_secret(self._folder / "s3proxy.properties", text)
         argv = [find_java().path, *SERVER_FLAGS, f"-Dlogback.configurationFile={_LOGBACK}"]
         argv += [f"-Dlkbench.requests={request_log(self._folder)}"]
         argv += ["-cp", class_path(f"{jar_folder(S3PROXY)}/*")]

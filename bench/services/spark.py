@@ -8,9 +8,10 @@ import urllib.request
 from pathlib import Path
 
 from bench.services.jars import spark_home
-from bench.services.startup import LOOPBACK, start_on_free_ports, write_secret
+from bench.services.startup import LOOPBACK, start_on_free_ports
 from signals.errors import ServiceError
 from signals.process import Child, ProcessGroup
+from signals.whole_file import replace_secret
 
 START_TIMEOUT_SECONDS = 60.0
 PROBE_TIMEOUT_SECONDS = 2.0
@@ -35,7 +36,7 @@ class SparkServer:
         self._folder.mkdir(parents=True, exist_ok=True)
         shared = {"spark.authenticate": "true", "spark.authenticate.secret": self._secret}
         lines = [f"{key} {value}\n" for key, value in {**shared, "spark.ui.killEnabled": "false"}.items()]
-        self._properties = write_secret(self._folder / "spark.properties", "".join(lines))
+        self._properties = replace_secret(self._folder / "spark.properties", "".join(lines))
         _, (port, _) = start_on_free_ports(
             self._group, 2, self._launch, lambda ports: self._check(ports[1]), START_TIMEOUT_SECONDS
         )

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import socket
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 from signals.errors import ServiceError
 from signals.process import Child, ProcessGroup, log_tail
@@ -25,14 +23,6 @@ def free_ports(count: int) -> list[int]:
         for each in sockets:
             each.bind((LOOPBACK, 0))
         return [each.getsockname()[1] for each in sockets]
-
-
-def write_secret(path: Path, text: str) -> Path:
-    """Write a file that only its owner can read, whatever the umask. Returns ``path``."""
-    path.unlink(missing_ok=True)
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(text)
-    return path
 
 
 def start_on_free_ports(

@@ -90,6 +90,19 @@ def test_a_damaged_result_is_named_by_every_command_that_reads_it(
     assert "result.json is no JSON" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("command", ["report", "cost", "compare latest", "export"])
+def test_what_a_result_lacks_is_named_by_every_command_that_shows_it(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = complete_run(tmp_path / "run-1").write() / "result.json"
+    result = write_result(path.parent)
+    path.write_bytes(orjson.dumps({name: part for name, part in result.items() if name != "validity"}))
+    with pytest.raises(SystemExit) as stopped:
+        main([*command.split(), "latest", "--output", str(tmp_path)])
+    assert stopped.value.code == ExitCode.BAD_CONFIGURATION
+    assert "'validity' is a required property" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [

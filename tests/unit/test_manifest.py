@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import os
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from bench.manifest import Manifest, read_manifest
+from bench.manifest import Manifest, how_it_ended, read_manifest
 from bench.services.jars import KAFKA, S3PROXY
 from signals.errors import ConfigurationError
 
@@ -33,3 +35,14 @@ def test_a_damaged_manifest_is_named(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "manifest.json").write_bytes(content)
     with pytest.raises(ConfigurationError, match=r"manifest\.json is no JSON"):
         read_manifest(tmp_path)
+
+
+def test_how_a_run_without_a_result_ended_is_told(tmp_path: Path) -> None:
+    manifest = Manifest(tmp_path, {})
+    assert how_it_ended(read_manifest(tmp_path)) == f"it is still going on, as process {os.getpid()}"
+    # The same id, got by a process that began later; and an id that nobody has.
+    reused = datetime.now(UTC) - timedelta(days=3650)
+    for changed in ({"started": reused.isoformat()}, {"pid": 2**22 + 1}):
+        assert "it was killed, or runs elsewhere" in how_it_ended(read_manifest(tmp_path) | changed)
+    manifest.end("aborted", "Ctrl-C")
+    assert how_it_ended(read_manifest(tmp_path)) == "it is marked aborted (Ctrl-C)"
