@@ -26,6 +26,7 @@ class ArmStatus:
     days: int
     scheduled: int
     phase: str = "waiting"
+    step: str = ""  # of the phase, where it has any
     day: int = 0
     arrivals: int = 0
     available_online: int = 0
@@ -35,10 +36,15 @@ class ArmStatus:
     started: float = 0.0
     ended: float = 0.0
 
+    @property
+    def now(self) -> str:
+        """What it does."""
+        return f"{self.phase}: {self.step}" if self.step else self.phase
+
     def line(self) -> str:
         """One plain line."""
         return (
-            f"{self.arm} r{self.replicate}  {self.phase}  day {self.day + 1}/{self.days}"
+            f"{self.arm} r{self.replicate}  {self.now}  day {self.day + 1}/{self.days}"
             f"  arrivals {self.arrivals}/{self.scheduled}"
             f"  online {self.available_online}"
             f"  batch {self.available_batch_keys} keys"
@@ -114,7 +120,7 @@ class Display:
             end = status.ended or time.monotonic()
             table.add_row(
                 f"{status.arm} r{status.replicate}",
-                status.phase,
+                status.now,
                 f"{status.day + 1}/{status.days}",
                 f"{status.arrivals}/{status.scheduled}",
                 str(status.available_online),

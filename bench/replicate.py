@@ -21,7 +21,7 @@ from bench.generator import Generator, sleep_until
 from bench.load import Load
 from bench.run_context import with_gss
 from bench.watch import watched
-from signals.architecture import Pipeline, RunContext
+from signals.architecture import HasNightlySteps, Pipeline, RunContext
 from signals.errors import PipelineError
 from signals.hive import SPARK_SECRETS, MetastoreReader
 from signals.ledger import Ledger, Stage
@@ -32,6 +32,7 @@ WARM_UP_SHARE = 0.1  # of the first day, at most
 DAY_LEAD_SECONDS = 0.5  # between the end of one day's work and the first instant of the next day
 CONSUMER_READY_SECONDS = 30.0
 POLL_SECONDS = 0.1
+NIGHTLY = "nightly"  # the phase that has steps
 SECRET_FILES = ("*context.json", "gss.token", SPARK_SECRETS)
 
 
@@ -87,6 +88,9 @@ class Replicate:
         self.status.dead_letters = online.dead_letters
         self.status.available_batch_keys = batch.keys
         self.status.backlog = max(0, self._submitted - online.ended)
+        self.status.step = ""
+        if self.status.phase == NIGHTLY and isinstance(self._arm, HasNightlySteps):
+            self.status.step = self._arm.nightly_step(self.status.day)
 
     @property
     def _submitted(self) -> int:
@@ -123,7 +127,7 @@ class Replicate:
         sleep_until(midnight_ns - monotonic_offset_ns)
         ledger.record(Stage.DAY, start_ns=start_ns, end_ns=midnight_ns, path="harness", day=day)
         if self._nights:
-            self._phase("nightly")
+            self._phase(NIGHTLY)
             self._arm.end_day(day)
             self._wait_until_batch_client_has(day)
 

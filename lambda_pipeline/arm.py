@@ -7,7 +7,7 @@ import sys
 import time
 
 from lambda_pipeline.media_log import MediaLog, media_log_dir
-from lambda_pipeline.offline.record import failed_step
+from lambda_pipeline.offline.record import last_step
 from lambda_pipeline.online.external_service import hold_external_service
 from lambda_pipeline.online.ready_files import inference_address_file, worker_ready_file
 from lambda_pipeline.pinlater import PgmqPinLater
@@ -65,11 +65,16 @@ class LambdaArm:
             self._check()
             time.sleep(POLL_SECONDS)
         if code != 0:
-            step, said = failed_step(self._context.arm_dir, day)
-            why = said or f"it ended with code {code}"
+            step, said = last_step(self._context.arm_dir, day)
+            where, why = step or "its start", said or f"it ended with code {code}"
             raise PipelineError(
-                f"the nightly workflow of day {day} failed in {step}: {why}; its log is {child.log}"
+                f"the nightly workflow of day {day} failed in {where}: {why}; its log is {child.log}"
             )
+
+    def nightly_step(self, day: int) -> str:
+        """See :class:`signals.architecture.HasNightlySteps`."""
+        step, _ = last_step(self._context.arm_dir, day)
+        return step
 
     def drain(self, timeout_seconds: float) -> None:
         """Wait until the online queue is empty. Raises PipelineError on timeout."""

@@ -11,7 +11,7 @@ import dataclasses
 import secrets
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import orjson
 
@@ -294,3 +294,11 @@ class Pipeline(Protocol):
 
     def stop(self) -> None:
         """Stop every process of the arm. Never raises; leaves no process behind."""
+
+
+@runtime_checkable
+class HasNightlySteps(Protocol):
+    """A pipeline that can say how far ``end_day`` is, for those who wait. Called from another thread."""
+
+    def nightly_step(self, day: int) -> str:
+        """Name of the step that the work of ``day`` is in; "" before its first."""

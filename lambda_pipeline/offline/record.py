@@ -24,10 +24,11 @@ def write_record(arm_dir: Path, day: int, records: Sequence[StepRecord]) -> None
     replace_file(path, orjson.dumps(list(records), option=orjson.OPT_INDENT_2))
 
 
-def failed_step(arm_dir: Path, day: int) -> tuple[str, str]:
-    """Name of the step that the night ended in, and why ("" if it did not say)."""
+def last_step(arm_dir: Path, day: int) -> tuple[str, str]:
+    """Name of the step that the night is in, or ended in, and what it says of its end; both "" before the
+    first."""
     try:
         steps: list[dict[str, Any]] = orjson.loads(record_file(arm_dir, day).read_bytes())
     except (OSError, ValueError):
         steps = []
-    return (str(steps[-1]["name"]), str(steps[-1]["detail"])) if steps else ("its start", "")
+    return (str(steps[-1]["name"]), str(steps[-1]["detail"])) if steps else ("", "")

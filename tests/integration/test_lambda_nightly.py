@@ -18,7 +18,7 @@ import pyarrow.dataset as ds
 import pytest
 
 from lambda_pipeline.offline.record import record_file
-from signals.architecture import RunContext
+from signals.architecture import HasNightlySteps, RunContext
 from signals.declaration import for_galaxy
 from signals.encodings import decode_thrift
 from signals.errors import PipelineError
@@ -216,6 +216,8 @@ def test_an_image_that_kills_its_workers_at_night_takes_no_other_with_it(
             run.arm.drain(60)
             store.deadly.add(f"images/{image_signature(images[3])}")
             run.arm.end_day(0)
+            assert isinstance(run.arm, HasNightlySteps)
+            assert [run.arm.nightly_step(day) for day in (0, 1)] == ["step9_serve", ""]
             letters = [(x.image_signature, x.reason, x.attempts) for x in run.dead_letters()]
             outputs = {name: step["outputs"] for name, step in steps(run, 0).items()}
     assert letters == [(image_signature(images[3]), "attempts_exhausted", 3)]
