@@ -45,9 +45,7 @@ def test_no_process_outlives_a_killed_driver(start_run: StartRun) -> None:
     run.popen.communicate()
     wait_until(lambda: not any(is_at_work(process) for process in own), 10)
     wait_until(lambda: not run.processes(), 10)
-    report = subprocess.run(
-        ["lkbench", "report", str(run.run_dir)], capture_output=True, text=True, check=False
-    )
+    report = lkbench("report", str(run.run_dir))
     assert report.returncode == 2
     assert "it was killed" in report.stderr
 
