@@ -23,6 +23,7 @@ from bench.services.jars import KAFKA, S3PROXY
 from bench.services.java import find_java
 from signals.declaration import declared_signals
 from signals.errors import MissingRequirement
+from signals.launched import launched_ns
 from signals.whole_file import replace_file
 
 PACKAGES = (
@@ -43,7 +44,7 @@ PACKAGES = (
     "thriftpy2",
 )
 
-_CLOCK_TOLERANCE = timedelta(seconds=2)  # psutil adds a process's age to a boot time in whole seconds
+_CLOCK_TOLERANCE = timedelta(seconds=2)  # the clock may have been set a little since
 
 Status = Literal["running", "complete", "failed", "aborted"]
 
@@ -102,7 +103,7 @@ def how_it_ended(manifest: Mapping[str, Any]) -> str:
 def _runs(manifest: Mapping[str, Any]) -> bool:
     """Whether its driver is there. A process that has got the id later began after the run."""
     with contextlib.suppress(psutil.Error, KeyError, TypeError, ValueError):
-        began = datetime.fromtimestamp(psutil.Process(int(manifest["pid"])).create_time(), UTC)
+        began = datetime.fromtimestamp(launched_ns(int(manifest["pid"])) / 1e9, UTC)
         return began <= datetime.fromisoformat(manifest["started"]) + _CLOCK_TOLERANCE
     return False
 
