@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 
 from kappa_pipeline.app import ready_file
+from kappa_pipeline.dump_step import last_step
 from kappa_pipeline.kafka import GroupLag, new_producer, partitions_of
 from signals.architecture import MediaEvent, RunContext
 from signals.counters import count_produced
@@ -87,10 +88,16 @@ class KappaArm:
             group.check()
             time.sleep(POLL_SECONDS)
         if child.popen.returncode != 0:
+            where = self.nightly_step(day) or "its first step"
             raise PipelineError(
-                f"the dump of day {day} failed with code {child.popen.returncode}; its log is {child.log}"
+                f"the dump of day {day} failed in {where} with code {child.popen.returncode}; "
+                f"its log is {child.log}"
                 f"{log_tail(child.log, lines=1)}"
             )
+
+    def nightly_step(self, day: int) -> str:
+        """See :class:`signals.architecture.HasNightlySteps`."""
+        return last_step(self._context.arm_dir, day)
 
     def drain(self, timeout_seconds: float) -> None:
         """Return when the stream has acknowledged every message."""

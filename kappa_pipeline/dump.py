@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from kappa_pipeline.dump_step import tell_step
 from kappa_pipeline.dump_transform import transform
 from kappa_pipeline.nrtg import plan_signals
 from kappa_pipeline.watermark import wait_for_watermark
@@ -51,6 +52,7 @@ def dump_day(context: RunContext, day: int, midnight_ns: int, ledger: Ledger) ->
     @contextlib.contextmanager
     def step(name: str) -> Iterator[None]:
         start_ns, outcome = time.time_ns(), "error"
+        tell_step(context.arm_dir, day, name)
         try:
             yield
             outcome = "ok"

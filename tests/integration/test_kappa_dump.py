@@ -11,7 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from signals.architecture import MediaEvent, RunContext
+from signals.architecture import HasNightlySteps, MediaEvent, RunContext
+from signals.errors import PipelineError
 from signals.hive import HIVE_SCHEMA, MetastoreReader, read_partition
 from tests.integration.kappa_harness import GALAXY, Feed, jpeg, running_arm
 from tests.integration.test_kappa_stream import ledger_rows
@@ -37,6 +38,8 @@ def test_days_are_cut_at_midnight_and_every_reader_agrees(context: MakeContext) 
         dump_start_ns = time.time_ns()
         arm.end_day(0)
         dump_end_ns = time.time_ns()
+        assert isinstance(arm, HasNightlySteps)
+        assert [arm.nightly_step(day) for day in (0, 1)] == ["dump.swap", ""]
         with MetastoreReader(run.metastore_dsn, run.namespace) as metastore:
             day_0 = metastore.partitions()
             assert set(day_0) == {(GALAXY, 0), ("products", 0)}
@@ -80,3 +83,11 @@ def test_days_are_cut_at_midnight_and_every_reader_agrees(context: MakeContext) 
         for r in busy
         if dump_start_ns <= int(str(r["start_ns"])) <= dump_end_ns
     ), "the dump computes nothing; all of day 0 was done before its checkpoint"
+
+
+def test_a_dump_that_fails_names_its_step_and_its_log(context: MakeContext) -> None:
+    run = context(arm="kappa")
+    with running_arm(run) as arm:
+        (run.arm_dir / "checkpoints").write_text("where the folder of the checkpoints should be")
+        with pytest.raises(PipelineError, match=r"failed in dump\.checkpoint with code .*dump_day_0.*\.log"):
+            arm.end_day(0)
