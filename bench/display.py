@@ -77,7 +77,7 @@ class Display:
 
     def phase(self, status: ArmStatus, phase: str) -> None:
         """``status`` enters a phase."""
-        status.phase = phase
+        status.phase, status.step = phase, ""
         if not self._is_live:
             self.note(status.line())
 
