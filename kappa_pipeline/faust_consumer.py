@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer
@@ -49,20 +49,41 @@ class _ClientOnLoop(AIOKafkaConsumerThread):  # type: ignore[misc]
 
 
 class DirectConsumer(Consumer):  # type: ignore[misc]
-    """Hands messages to the stream without a task for each.
+    """Hands messages to the stream without a task for each, and fetches when more are wanted.
 
     Faust waits for "handed on" or "suspended, stopped or crashed meanwhile", whichever comes first, with four
     tasks for every message, which was a third of what the stream's loop had to do. Handing on does not wait
     when ``has_room`` says that the stream's buffer takes another message and messages flow; then there is
     nothing to wait for.
+
+    ``until_wanted`` returns when more messages are wanted. Until then what arrives gathers at the broker, and
+    comes with one fetch; Faust would make a fetch of nearly each message. aiokafka has one fetch under way
+    before it is asked, and no other until that has been taken (``prefetch_backoff``: for 0.1 s).
     """
 
-    def __init__(self, *args: Any, has_room: Callable[[], bool], **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        has_room: Callable[[], bool],
+        until_wanted: Callable[[], Awaitable[None]],
+        **kwargs: Any,
+    ) -> None:
         super().__init__(*args, **kwargs)
-        self._has_room = has_room
+        self._has_room, self._until_wanted = has_room, until_wanted
 
     def _new_consumer_thread(self) -> AIOKafkaConsumerThread:
         return _ClientOnLoop(self, loop=self.loop, thread_loop=self.loop, beacon=self.beacon)
+
+    async def sleep(self, n: float) -> None:
+        """As :meth:`mode.Service.sleep`, which makes and cancels a task to let the loop turn once."""
+        if n > 0:
+            await super().sleep(n)
+        else:
+            await asyncio.sleep(0)
+
+    async def _wait_next_records(self, timeout: float) -> Any:
+        await self._until_wanted()
+        return await super()._wait_next_records(timeout)
 
     async def wait_first(self, *coros: Any, timeout: Any = None) -> WaitResults:
         """As :meth:`mode.Service.wait_first`; the first of ``coros`` hands a message on."""

@@ -53,6 +53,10 @@ class WorkInHand(Generic[T]):
             self._followers[arrival.image] = deque()
             self._lanes.put(arrival)
 
+    async def until_idle(self, seconds: float) -> None:
+        """Return when a lane has nothing to do, or after ``seconds``."""
+        await self._lanes.until_idle(seconds)
+
     def stop(self) -> None:
         """Begin with no more."""
         self._lanes.stop()

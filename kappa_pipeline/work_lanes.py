@@ -39,7 +39,7 @@ class WorkLanes:
         self._groups: Counter[int] = Counter()  # at work, by device
         self._stopped = False
         self._lanes = list(lanes)
-        self._changed = asyncio.Event()
+        self._changed = asyncio.Event()  # a lane has ended a group
         for lane in lanes:
             self._loop.add_reader(lane.fileno(), self._answered, lane)
 
@@ -48,6 +48,16 @@ class WorkLanes:
         if not self._stopped:
             self._waiting.append(attempt)
             self._hand_out()
+
+    async def until_idle(self, seconds: float) -> None:
+        """Return when a lane has nothing to do, or after ``seconds``."""
+        if self._idle:
+            return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while not self._idle:
+                    self._changed.clear()
+                    await self._changed.wait()
 
     def stop(self) -> None:
         """Drop what waits, and take no more."""

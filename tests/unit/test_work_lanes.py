@@ -124,3 +124,28 @@ def test_what_waits_at_a_stop_is_dropped_and_what_is_at_work_comes_to_its_end(le
     works.run(play)
     assert works.done == [0]
     assert not works.broken
+
+
+def test_who_waits_for_an_idle_lane_waits_while_all_are_at_work_or_for_the_time(ledger: Ledger) -> None:
+    desks = [Desk(), Desk()]
+    works = Works(ledger, *zip(desks, (0, 0), strict=True))
+
+    async def play(lanes: WorkLanes) -> None:
+        await lanes.until_idle(LONG)
+        lanes.put(numbered(0))
+        await lanes.until_idle(LONG)  # the other lane is
+        lanes.put(numbered(1))
+        await lanes.until_idle(0.001)
+        waiting = asyncio.ensure_future(lanes.until_idle(LONG))
+        lanes.put(numbered(2))
+        await until(lambda: all(desk.groups for desk in desks))
+        desks[0].gate.release()
+        await until(lambda: len(desks[0].groups) == 2)  # it has what waited, so it is not idle
+        assert not waiting.done()
+        desks[1].gate.release()
+        await waiting
+        assert sorted(works.done) == [0, 1]
+        desks[0].gate.release()
+
+    works.run(play)
+    assert sorted(works.done) == [0, 1, 2]
