@@ -18,8 +18,8 @@ class WorkLanes:
     called with each group that has ended, and ``broken`` when a device process has.
 
     A device with nothing to do comes first, then one whose other lane is at work: what it gets is fetched
-    while the device is busy. A group is a share of what waits, so that the other lanes, and what comes next,
-    find something too; one attempt at least, ``largest`` at most.
+    while the device is busy. A group is a lane's share of what waits, so that the others find something too;
+    one attempt at least, ``largest`` at most.
     """
 
     def __init__(
@@ -31,7 +31,7 @@ class WorkLanes:
         broken: Callable[[BaseException], None],
     ) -> None:
         self._loop = asyncio.get_running_loop()
-        self._largest, self._shares = largest, 2 * len(lanes)
+        self._largest = largest
         self._done, self._broken = done, broken
         self._waiting: deque[Attempt] = deque()
         self._idle = list(lanes)
@@ -76,7 +76,7 @@ class WorkLanes:
     def _hand_out(self) -> None:
         while self._waiting and self._idle:
             lane = min(self._idle, key=lambda lane: self._groups[lane.device])
-            size = max(1, min(self._largest, len(self._waiting) // self._shares))
+            size = max(1, min(self._largest, len(self._waiting) // len(self._lanes)))
             group = [self._waiting.popleft() for _ in range(size)]
             self._idle.remove(lane)
             self._at_work[lane] = group
