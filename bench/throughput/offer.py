@@ -31,5 +31,7 @@ def offer_at(submit: Submit, first: int, due_seconds: Seconds) -> dict[int, int]
 
 
 def poisson_seconds(random: np.random.Generator, count: int, rate_per_second: float) -> Seconds:
-    """When ``count`` arrivals of a Poisson process are due, from its start."""
-    return np.cumsum(random.exponential(1 / rate_per_second, count))
+    """When the arrivals of a Poisson process are due, from its start, given that it has just ``count`` of
+    them in ``count / rate_per_second`` seconds: their times are uniform then, in order. (Intervals drawn one
+    by one would offer 1,000 images at a rate that is off by 3 %, one standard deviation.)"""
+    return np.sort(random.uniform(0, count / rate_per_second, count))
