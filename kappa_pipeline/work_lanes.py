@@ -39,7 +39,7 @@ class WorkLanes:
         self._groups: Counter[int] = Counter()  # at work, by device
         self._stopped = False
         self._lanes = list(lanes)
-        self._changed = asyncio.Event()  # a lane has ended a group
+        self._ended = asyncio.Event()  # a group has
         for lane in lanes:
             self._loop.add_reader(lane.fileno(), self._answered, lane)
 
@@ -56,8 +56,7 @@ class WorkLanes:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 while not self._idle:
-                    self._changed.clear()
-                    await self._changed.wait()
+                    await self._until_one_ends()
 
     def stop(self) -> None:
         """Drop what waits, and take no more."""
@@ -68,10 +67,13 @@ class WorkLanes:
         """Stop, and return when no group is at work."""
         self.stop()
         while self._at_work:
-            self._changed.clear()
-            await self._changed.wait()
+            await self._until_one_ends()
         for lane in self._lanes:
             self._loop.remove_reader(lane.fileno())
+
+    async def _until_one_ends(self) -> None:
+        self._ended.clear()
+        await self._ended.wait()
 
     def _hand_out(self) -> None:
         while self._waiting and self._idle:
@@ -86,7 +88,7 @@ class WorkLanes:
 
     def _answered(self, lane: Lane) -> None:
         group = self._at_work.pop(lane, [])
-        self._changed.set()
+        self._ended.set()
         try:
             lane.receive(group)
         except (EOFError, OSError):
