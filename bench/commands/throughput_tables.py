@@ -90,7 +90,8 @@ def latency_line(latency: LatencyRound) -> str:
     """One round in one line."""
     half, bare = latency.at(HALF_LOAD), latency.bare
     return (
-        f"{latency.path}: one image alone {latency.alone_seconds * 1e3:.1f} ms, at half load "
+        f"{latency.path}: sustains {latency.sustained_per_second:.1f} images/s, "
+        f"one image alone {latency.alone_seconds * 1e3:.1f} ms, at half load "
         f"({half.rate_per_second:.1f}/s) p50 {half.p50_seconds * 1e3:.1f}, "
         f"p99 {half.p99_seconds * 1e3:.1f} ms, {half.cores:.2f} cores busy; the bare loop "
         f"{bare.p50_seconds * 1e3:.1f} and {bare.p99_seconds * 1e3:.1f} ms"
@@ -106,6 +107,8 @@ def _latency(rounds: Sequence[LatencyRound]) -> Table:
     table.add_row("one image alone", "-", f"{len(rounds)} x {2 * ALONE}", alone, "-", "-", "-", "")
     bare_alone = _shown((latency.bare_alone_seconds * 1e3 for latency in rounds), 1)
     table.add_row("of the bare loop", "-", f"{len(rounds)} x {ALONE}", bare_alone, "-", "-", "-", "")
+    sustained = statistics.median(latency.sustained_per_second for latency in rounds)
+    table.add_row("sustained", f"{sustained:.1f}", f"{len(rounds)} rounds", "-", "-", "-", "-", "")
     for load in sorted(level.load for level in rounds[0].levels):
         table.add_row(f"{load:.0%} load", *_level_cells([latency.at(load) for latency in rounds]))
         if load == HALF_LOAD:

@@ -18,7 +18,7 @@ from bench.throughput.overhead import Overhead
 from bench.throughput.targets import Target, targets
 from signals.whole_file import replace_file
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 _DRAIN_FIGURES = ("images_per_second", "ratio", "core_ms_per_image", "plumbing_core_ms")
 _LEVEL_FIGURES = ("core_ms_per_image", "cores")
 

@@ -1,4 +1,4 @@
-"""Latency of a path at shares of its own sustained rate, open loop, beside that of one image alone.
+"""Latency of a path at shares of the rate that it sustains, open loop, beside that of one image alone.
 
 And beside the bare loop's at the same arrivals: what they wait for on this machine without any path.
 """
@@ -20,6 +20,7 @@ from bench.throughput.feed import Feed
 from bench.throughput.offer import poisson_seconds
 from bench.throughput.processes import ProcessMeter
 from bench.throughput.stand import StartedArm
+from bench.throughput.sustained import measure_sustained
 
 HALF_LOAD = 0.5
 # Share of the sustained rate -> part of the arrivals, in the order in which they are offered. Only the half
@@ -31,6 +32,9 @@ ALONE = 10  # images, one at a time, right before the half load and right after 
 ALONE_PAUSE_SECONDS = 0.25
 ALONE_SECONDS: Seconds = np.arange(ALONE, dtype=np.float64) * ALONE_PAUSE_SECONDS
 SEED = 11
+# All processes are there from the beginning until the end. Ten samples a second, as of a drain, would take
+# 1.7 % of a core from images whose waiting is measured.
+SAMPLE_SECONDS = 1.0
 
 _LATENCIES = """
 SELECT event_id, (max(end_ns) FILTER (stage = 'publish')
@@ -72,6 +76,7 @@ class LatencyRound:
     ``bare_alone_seconds`` and ``bare``: the bare loop's, at the arrivals of the half load, right after it."""
 
     path: str
+    sustained_per_second: float
     alone_seconds: float
     levels: tuple[Level, ...]
     bare_alone_seconds: float
@@ -87,20 +92,22 @@ def measure_latency(
     feed: Feed,
     loop: BareLoop,
     path: str,
-    sustained_per_second: float,
+    drained_per_second: float,
     *,
     arrivals: int,
     day: int,
 ) -> LatencyRound:
-    """Arrivals at each of LOADS, ``arrivals`` of them at half load, which has images alone on both sides.
-    Each ``day`` has a pattern of its own. Raises an error of the tree."""
+    """What the path sustains, which had just drained at ``drained_per_second``; then arrivals at each of
+    LOADS, ``arrivals`` of them at half load, which has images alone on both sides. Each ``day`` has a pattern
+    of its own. Raises an error of the tree."""
+    sustained_per_second = measure_sustained(started, feed, drained_per_second, day)
     random = np.random.default_rng((SEED, day))
 
     def offer(load: float) -> _Offered:
         count = max(1, round(LOADS[load] * arrivals))
         due_seconds = poisson_seconds(random, count, load * sustained_per_second)
         start_ns = time.time_ns()
-        with ProcessMeter() as meter:
+        with ProcessMeter(sample_seconds=SAMPLE_SECONDS) as meter:
             numbers = feed.at(due_seconds, day)
         end_ns = time.time_ns()
         return _Offered(load, due_seconds, numbers, meter.cpu_seconds(start_ns, end_ns), end_ns - start_ns)
@@ -113,6 +120,7 @@ def measure_latency(
     waited = by_arrival(started, _LATENCIES, range(singles[0], feed.offered))
     return LatencyRound(
         path=path,
+        sustained_per_second=sustained_per_second,
         alone_seconds=statistics.median(waited[number] for number in singles),
         levels=tuple(one.level(sustained_per_second, waited) for one in offered),
         bare_alone_seconds=float(np.median(bare_alone.waited_seconds)),

@@ -32,13 +32,14 @@ _BARE_LOOP = ("multiprocessing.spawn", "multiprocessing.resource_tracker")
 class ProcessMeter:
     """Samples this process and its descendants while inside. A context manager.
 
-    A process that ends counts up to its last sample, at most SAMPLE_SECONDS before; one that starts is seen
-    within LOOK_SECONDS, and counts from its start. The processes of the bare loop, which are idle
-    meanwhile, are left out, and so are those named in ``left_out`` and what the samples themselves cost.
-    Memory is the sum of resident sets, in which shared pages count more than once.
+    A process that ends counts up to its last sample, at most ``sample_seconds`` before; one that starts is
+    seen within LOOK_SECONDS, or that time where it is more, and counts from its start. The processes of the
+    bare loop, which are idle meanwhile, are left out, and so are those named in ``left_out`` and what the
+    samples themselves cost. Memory is the sum of resident sets, in which shared pages count more than once.
     """
 
-    def __init__(self, left_out: Collection[str] = ()) -> None:
+    def __init__(self, left_out: Collection[str] = (), *, sample_seconds: float = SAMPLE_SECONDS) -> None:
+        self._sample_seconds = sample_seconds
         self._left_out = frozenset((*left_out, ""))
         self._own = psutil.Process()
         self._started_ns = time.time_ns()
@@ -77,7 +78,7 @@ class ProcessMeter:
         self._sample()
 
     def _sample_until_closed(self) -> None:
-        while not self._closed.wait(SAMPLE_SECONDS):
+        while not self._closed.wait(self._sample_seconds):
             self._sample()
 
     def _sample(self) -> None:

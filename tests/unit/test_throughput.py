@@ -26,6 +26,7 @@ from bench.throughput.latency import HALF_LOAD, LatencyRound, Level
 from bench.throughput.offer import offer_at, poisson_seconds
 from bench.throughput.overhead import Overhead
 from bench.throughput.processes import LOOK_SECONDS, ProcessMeter, process_name
+from bench.throughput.sustained import completed_per_second
 from bench.throughput.targets import targets
 
 BARE = Window(100, 1.0, 100.0, 15.0, 1.0)
@@ -36,7 +37,7 @@ def latency_round(path: str, *, alone_seconds: float, p50_seconds: float, p99_se
     used = {"lambda_pipeline.online.worker": 20.0, "kafka": 5.0}
     half = Level(HALF_LOAD, 40.0, 100, p50_seconds, p99_seconds, used, 2.5)
     bare = Level(HALF_LOAD, 40.0, 100, 0.009, 0.025, {"bare loop": 15.0, "s3proxy": 1.0}, 2.5)
-    return LatencyRound(path, alone_seconds, (half,), bare_alone_seconds=0.008, bare=bare)
+    return LatencyRound(path, 80.0, alone_seconds, (half,), bare_alone_seconds=0.008, bare=bare)
 
 
 def test_a_drain_is_compared_with_the_bare_loop_around_it() -> None:
@@ -93,6 +94,7 @@ def test_what_was_measured_is_kept_and_shown_though_the_rest_is_missing(tmp_path
     assert kept["cores_awake"] is False and "Cores without work: asleep" in shown
     assert re.search(r"40\.0 .* 25\.00 +1\.00 +online\.worker 20\.00", shown)
     assert re.search(rf"{STREAM} +80\.0 \(50\.0-100\.0\) +0\.800 \(0\.500-1\.000\) +17\.00 \(", shown)
+    assert re.search(r"sustained +80\.0 +2 rounds", shown)
     assert re.search(r"one image alone +- +2 x 20 +10\.0 \(10\.0-10\.0\)", shown)
     assert re.search(r"of the bare loop +- +2 x 10 +8\.0 \(8\.0-8\.0\)", shown)
     assert re.search(r"50% load +40\.0 +2 x 100 +15\.0 \(10\.0-20\.0\) +60\.0 \(", shown)
@@ -159,6 +161,24 @@ def test_arrivals_at_given_times_never_wait_for_the_system() -> None:
     assert offered == list(scheduled.items())
     assert list(scheduled) == list(range(3, 203))
     assert np.diff(list(scheduled.values())) / 1e9 == pytest.approx(np.diff(due), abs=1e-6)
+
+
+@given(
+    offered_per_second=st.floats(20, 500),
+    capacity_per_second=st.floats(20, 500),
+    start_ns=st.integers(0, 2**61),
+)
+def test_a_path_sustains_its_capacity_or_all_that_is_offered(
+    offered_per_second: float, capacity_per_second: float, start_ns: int
+) -> None:
+    due_ns = np.round(np.arange(1_000) * (1e9 / offered_per_second)).astype(np.int64)
+    ends_ns, free_ns = [], 0
+    for at_ns in due_ns.tolist():  # one server, in order
+        free_ns = max(free_ns, at_ns) + round(1e9 / capacity_per_second)
+        ends_ns.append(free_ns)
+    found = completed_per_second(start_ns + due_ns, start_ns + np.array(ends_ns))
+    # 700 of them count, or more that took as long: one of them is late or early at either end.
+    assert found == pytest.approx(min(offered_per_second, capacity_per_second), rel=0.05)
 
 
 @given(
