@@ -107,24 +107,38 @@ def signal_values(outputs: Mapping[str, FloatArray], galaxy: str) -> list[Signal
     declarations = for_galaxy(galaxy)
     if missing := sorted({item.model_output for item in declarations} - outputs.keys()):
         raise ConfigurationError(f"galaxy {galaxy} needs the model outputs {', '.join(missing)}")
+    used = {name: outputs[name] for name in {item.model_output for item in declarations}}
     count = len(next(iter(outputs.values())))
+    if all(np.isfinite(output).all() for output in used.values()):
+        return list(_values(declarations, used, count))
     finite = np.ones(count, dtype=bool)
-    for name in {item.model_output for item in declarations}:
-        finite &= np.isfinite(outputs[name].reshape(count, -1)).all(axis=1)
-    good = np.flatnonzero(finite)
-    values: dict[int, SignalValues] = {int(index): {} for index in good}
+    for output in used.values():
+        finite &= np.isfinite(output.reshape(count, -1)).all(axis=1)
+    whole = {name: output[finite] for name, output in used.items()}
+    values = iter(_values(declarations, whole, int(np.count_nonzero(finite))))
+    return [next(values) if is_finite else ImageError("non_finite_output") for is_finite in finite]
+
+
+def _values(
+    declarations: Sequence[SignalDeclaration], outputs: Mapping[str, FloatArray], count: int
+) -> list[SignalValues]:
+    values: list[SignalValues] = [{} for _ in range(count)]
     for item in declarations:
-        for index, value in zip(good, item(outputs[item.model_output][good]), strict=True):
-            values[int(index)][item] = value
-    return [values[index] if finite[index] else ImageError("non_finite_output") for index in range(count)]
+        # A copy: what a declared function does to its argument is no business of the next.
+        for of_image, value in zip(values, item(outputs[item.model_output].copy()), strict=True):
+            of_image[item] = value
+    return values
 
 
 def values_of_mixed_batch(
     outputs: Mapping[str, FloatArray], galaxies: Sequence[str]
 ) -> list[SignalValues | ImageError]:
     """:func:`signal_values` for a batch whose images belong to ``galaxies``, one name per image."""
+    distinct = set(galaxies)
+    if len(distinct) == 1:
+        return signal_values(outputs, galaxies[0])
     found: dict[int, SignalValues | ImageError] = {}
-    for galaxy in set(galaxies):
+    for galaxy in distinct:
         rows = [row for row, name in enumerate(galaxies) if name == galaxy]
         of_galaxy = {name: output[rows] for name, output in outputs.items()}
         found.update(zip(rows, signal_values(of_galaxy, galaxy), strict=True))

@@ -22,19 +22,20 @@ def top5_classes(logits: FloatArray) -> FloatArray:
 
     Equal probabilities are ordered by class index, so that the same logits always give the same value.
     """
-    shifted = np.exp((logits - logits.max(axis=1, keepdims=True)).astype(np.float64))
-    probabilities = shifted / shifted.sum(axis=1, keepdims=True)
     best = _highest(logits, TOP)
-    chosen = np.take_along_axis(probabilities, best, axis=1)
-    return np.stack([best.astype(np.float32), chosen.astype(np.float32)], axis=-1)
+    exponentials = np.exp((logits - logits.max(axis=1, keepdims=True)).astype(np.float64))
+    value = np.empty((*best.shape, 2), np.float32)
+    value[..., 0] = best
+    chosen = exponentials[np.arange(len(best))[:, None], best]
+    value[..., 1] = chosen / exponentials.sum(axis=1, keepdims=True)
+    return value
 
 
 def _highest(scores: FloatArray, count: int) -> npt.NDArray[np.intp]:
     """Column numbers of each row's ``count`` highest scores, best first, of equal ones the first."""
-    left = scores.copy()
     found = np.empty((len(scores), min(count, scores.shape[1])), np.intp)
-    rows = np.arange(len(scores))
-    for place in range(found.shape[1]):  # a few passes over the row cost a fraction of sorting it
-        found[:, place] = left.argmax(axis=1)
-        left[rows, found[:, place]] = -np.inf
+    for row, left in enumerate(scores.copy()):
+        for place in range(found.shape[1]):  # a few passes over the row cost a fraction of sorting it
+            found[row, place] = highest = left.argmax()
+            left[highest] = -np.inf
     return found

@@ -14,6 +14,7 @@ from hypothesis.extra import numpy as hnp
 from signals import declaration
 from signals.declaration import FloatArray, SignalDeclaration, declared_signals, for_galaxy, signal
 from signals.errors import ConfigurationError
+from signals.inference import signal_values
 from signals.visual import top5_classes, visual_embedding
 
 FINITE = {"allow_nan": False, "allow_infinity": False, "width": 32}
@@ -57,6 +58,18 @@ def test_a_function_must_return_one_value_per_image(registry: None) -> None:
     broken = signal(name="broken", version=1, model_output="embedding")(lambda batch: batch[:1])
     with pytest.raises(ConfigurationError, match="one value per image"):
         broken(np.ones((3, 4), np.float32))
+
+
+def test_a_function_that_changes_its_argument_changes_no_other_signal(registry: None) -> None:
+    @signal(name="a_vandal", version=1, model_output="embedding")
+    def a_vandal(embedding: FloatArray) -> FloatArray:
+        embedding[:] = 0
+        return embedding
+
+    outputs = {"embedding": np.ones((2, 4), np.float32), "logits": np.ones((2, 9), np.float32)}
+    for values in signal_values(outputs, "pins"):
+        assert isinstance(values, dict)
+        assert (values[a_vandal] == 0).all() and (values[visual_embedding] == 1).all()
 
 
 def test_the_embedding_is_the_models_own() -> None:
