@@ -25,6 +25,7 @@ START_SECONDS = 120.0
 FLUSH_SECONDS = 30.0
 STOP_SECONDS = 8.0
 POLL_SECONDS = 0.05
+DELIVERIES_SECONDS = 0.1
 DRAIN_POLL_SECONDS = 0.5  # each asks the broker, which shares the machine with the stream
 
 
@@ -183,7 +184,8 @@ class KappaArm:
 
     def _serve_deliveries(self) -> None:
         while not self._closed.is_set():
-            self._producer.poll(0.1)
+            self._closed.wait(DELIVERIES_SECONDS)  # who waits in poll() is woken for each message
+            self._producer.poll(0)
 
     def _flush(self) -> None:
         left = self._producer.flush(FLUSH_SECONDS)

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
+from typing import Any
+
+import orjson
 
 from kappa_pipeline.arrival import Arrival, Attempt
+from signals.architecture import MediaEvent
 from signals.ledger import Ledger
 
 
@@ -21,12 +25,13 @@ class Lane:
 
     def send(self, group: Sequence[Attempt]) -> None:
         """Hand a group over. Raises OSError when the process has ended."""
-        self._connection.send(list(group))
+        self._connection.send_bytes(orjson.dumps(list(group)))
 
     def receive(self, group: Sequence[Attempt]) -> None:
         """Note how ``group``, which was sent last, has ended. Raises EOFError or OSError when its process
         has."""
-        for attempt, (end_ns, retry_seconds) in zip(group, self._connection.recv(), strict=True):
+        ends = orjson.loads(self._connection.recv_bytes())
+        for attempt, (end_ns, retry_seconds) in zip(group, ends, strict=True):
             attempt.end_ns, attempt.retry_seconds = end_ns, retry_seconds
 
     def close(self) -> None:
@@ -41,12 +46,17 @@ def serve(
     lane or is gone. ``device`` is what the ledger's rows name. Raises what ``run`` raises."""
     while True:
         try:
-            attempts: list[Attempt] = connection.recv()
+            group = orjson.loads(connection.recv_bytes())
         except (EOFError, OSError):
             return
-        arrivals = [Arrival.of(attempt, ledger, device) for attempt in attempts]
+        arrivals = [Arrival.of(_attempt(**fields), ledger, device) for fields in group]
         run(arrivals)
+        ends = [(arrival.rows.end_ns, arrival.attempt.retry_seconds) for arrival in arrivals]
         try:
-            connection.send([(arrival.rows.end_ns, arrival.attempt.retry_seconds) for arrival in arrivals])
+            connection.send_bytes(orjson.dumps(ends))
         except OSError:
             return
+
+
+def _attempt(event: dict[str, Any], **others: Any) -> Attempt:
+    return Attempt(MediaEvent(**event), **others)

@@ -71,6 +71,27 @@ def work(
         return asyncio.run(go([only]))
 
 
+def test_an_attempt_crosses_a_lane_as_it_is(ledger: Ledger) -> None:
+    strange = MediaEvent(
+        2**63 - 1, "0" * 32, "crawled", "pins", 7, 2**63 - 1, 'a "b"/\u00e4\U0001f408\n', lateness_ns=5
+    )
+    sent = [Attempt(strange, 3, 2**62, "neither \u2028 nor \ufffd"), attempt(1, "1" * 32)]
+    found: list[Attempt] = []
+
+    def run(group: list[Arrival]) -> None:
+        found.extend(arrival.attempt for arrival in group)
+        group[1].attempt.retry_seconds = 0.25
+
+    with lane(run, ledger) as only:
+        only.send(sent)
+        only.receive(sent)
+    for there, here in zip(found, sent, strict=True):
+        assert (there.event, there.number, there.start_ns) == (here.event, here.number, here.start_ns)
+        assert there.unreadable == here.unreadable
+    assert [one.retry_seconds for one in sent] == [None, 0.25]
+    assert [one.end_ns for one in sent] == [2**62, 1]
+
+
 def test_each_arrival_comes_to_one_end(ledger: Ledger) -> None:
     attempts = [attempt(number, f"{number:032x}") for number in range(20)]
     assert work(lambda _: None, attempts, ledger) == list(range(20))
