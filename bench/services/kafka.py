@@ -48,8 +48,8 @@ group.initial.rebalance.delay.ms=0
 group.min.session.timeout.ms=1000
 log.cleaner.dedupe.buffer.size=8388608
 controlled.shutdown.enable=false
-num.network.threads=2
-num.io.threads=4
+num.network.threads=1
+num.io.threads=1
 metadata.max.idle.interval.ms=0
 replica.fetch.wait.max.ms=5000
 """
