@@ -13,6 +13,13 @@ from signals.errors import PipelineError
 from signals.ledger import FLUSH_SECONDS
 
 LEDGER_SECONDS = 10.0
+# [scheduled, announced], Unix ns, of each arrival that was announced.
+ONLINE_TIMES = """
+SELECT event_id, [min(start_ns) FILTER (stage = 'queue'), max(end_ns) FILTER (stage = 'publish')] AS times
+FROM read_parquet($events)
+WHERE stage IN ('queue', 'publish') AND path IN ('online', 'stream') AND event_id BETWEEN $first AND $last
+GROUP BY event_id HAVING bool_or(stage = 'queue') AND bool_or(stage = 'publish')
+"""
 
 
 def by_arrival(started: StartedArm, query: str, numbers: range) -> dict[int, Any]:

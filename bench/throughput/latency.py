@@ -14,7 +14,7 @@ import numpy as np
 
 from bench.limit.loop import BareLoop, OpenLoop
 from bench.open_loop import Seconds
-from bench.throughput.arrivals import by_arrival
+from bench.throughput.arrivals import ONLINE_TIMES, by_arrival
 from bench.throughput.drains import ONLINE, STREAM
 from bench.throughput.feed import Feed
 from bench.throughput.offer import poisson_seconds
@@ -35,14 +35,6 @@ SEED = 11
 # All processes are there from the beginning until the end. Ten samples a second, as of a drain, would take
 # 1.7 % of a core from images whose waiting is measured.
 SAMPLE_SECONDS = 1.0
-
-_LATENCIES = """
-SELECT event_id, (max(end_ns) FILTER (stage = 'publish')
-    - min(start_ns) FILTER (stage = 'queue')) / 1e9 AS seconds
-FROM read_parquet($events)
-WHERE stage IN ('queue', 'publish') AND path IN ('online', 'stream') AND event_id BETWEEN $first AND $last
-GROUP BY event_id HAVING seconds IS NOT NULL
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +109,8 @@ def measure_latency(
     singles += _alone(feed, day)
     bare_alone, bare_half = loop.open_loop(ALONE_SECONDS), loop.open_loop(half.due_seconds)
     offered = [half, *(offer(load) for load in LOADS if load != HALF_LOAD)]
-    waited = by_arrival(started, _LATENCIES, range(singles[0], feed.offered))
+    times = by_arrival(started, ONLINE_TIMES, range(singles[0], feed.offered))
+    waited = {number: (announced - scheduled) / 1e9 for number, (scheduled, announced) in times.items()}
     return LatencyRound(
         path=path,
         sustained_per_second=sustained_per_second,

@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from bench.throughput.arrivals import by_arrival
+from bench.throughput.arrivals import ONLINE_TIMES, by_arrival
 from bench.throughput.feed import Feed
 from bench.throughput.stand import StartedArm
 
@@ -20,20 +20,13 @@ SETTLING_SHARE = 0.3  # of that time: a queue forms, and with it groups as large
 
 Nanoseconds = npt.NDArray[np.int64]
 
-_TIMES = """
-SELECT event_id, [min(start_ns) FILTER (stage = 'queue'), max(end_ns) FILTER (stage = 'publish')] AS times
-FROM read_parquet($events)
-WHERE stage IN ('queue', 'publish') AND path IN ('online', 'stream') AND event_id BETWEEN $first AND $last
-GROUP BY event_id HAVING bool_or(stage = 'queue') AND bool_or(stage = 'publish')
-"""
-
 
 def measure_sustained(started: StartedArm, feed: Feed, drained_per_second: float, day: int) -> float:
     """Images per second that are completed while ``drained_per_second``, the rate of a drain right before,
     are offered, evenly. A path that keeps up with them has that rate, and may sustain more. Raises an error
     of the tree."""
     due_seconds = np.arange(round(OFFERED_SECONDS * drained_per_second)) / drained_per_second
-    times = by_arrival(started, _TIMES, feed.at(due_seconds, day))
+    times = by_arrival(started, ONLINE_TIMES, feed.at(due_seconds, day))
     scheduled_ns, announced_ns = np.array(list(times.values()), np.int64).T
     return completed_per_second(scheduled_ns, announced_ns)
 
