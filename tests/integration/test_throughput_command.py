@@ -44,8 +44,9 @@ def test_a_path_is_drained_beside_the_bare_loop_and_then_offered_shares_of_its_r
     }
     assert (latency["bare"]["load"], latency["bare"]["n"]) == (0.5, ARRIVALS)
     assert latency["bare_alone_seconds"] > 0.0
+    assert latency["sustained_per_second"] > 0.0
     for level in (*levels.values(), latency["bare"]):
-        assert level["rate_per_second"] == pytest.approx(level["load"] * drain["images_per_second"])
+        assert level["rate_per_second"] == pytest.approx(level["load"] * latency["sustained_per_second"])
         assert 0.0 < level["p50_seconds"] <= level["p99_seconds"]
         assert level["cores"] > 0.0
     measured = {target["name"]: target["measured"] for target in found["targets"]}
