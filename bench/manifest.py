@@ -109,13 +109,16 @@ def _runs(manifest: Mapping[str, Any]) -> bool:
 
 
 def machine() -> dict[str, Any]:
-    """CPU model, logical cores, memory in bytes, platform, how malloc is tuned."""
+    """CPU model, logical cores, memory in bytes, platform, Python and which build of it, how malloc is tuned.
+
+    The build, since one without optimizations takes half as long again (docs/performance.md, Targets)."""
     return {
         "cpu": _cpu_model(),
         "cores": os.cpu_count(),
         "memory_bytes": psutil.virtual_memory().total,
         "platform": platform.platform(),
         "python": platform.python_version(),
+        "python_build": f"{', '.join(platform.python_build())}, {platform.python_compiler()}",
         "glibc_tunables": os.environ.get("GLIBC_TUNABLES", ""),
     }
 

@@ -14,6 +14,7 @@ def environment_rows(manifest: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         f"{machine.get('cpu')}, {machine.get('cores')} cores, {_gib(machine.get('memory_bytes'))}",
     )
     yield "platform", str(machine.get("platform"))
+    yield "Python", f"{machine.get('python')} ({machine.get('python_build', 'build not recorded')})"
     yield "device", f"{manifest.get('device')}, {manifest.get('workers')} workers per pool"
     yield "model", f"{model.get('name')}, sha256 {model.get('sha256')}"
     signals = [

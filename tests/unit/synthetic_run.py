@@ -138,7 +138,10 @@ class SyntheticRun:
             "config": {"s3": {"bucket": "lkbench"}},
             "device": "cpu",
             "workers": 2,
-            "machine": {"cpu": "Test CPU", "cores": 2, "memory_bytes": 24 * 2**30, "platform": "Linux"},
+            "machine": {
+                **{"cpu": "Test CPU", "cores": 2, "memory_bytes": 24 * 2**30, "platform": "Linux"},
+                **{"python": "3.11.2", "python_build": "main, GCC 12.2.0"},
+            },
             "versions": {"duckdb": "1.0"},
             "model": {"name": "efficientnet-lite0", "sha256": "ab" * 32},
             "commit": {"sha": "cd" * 20, "dirty": False},
