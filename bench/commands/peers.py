@@ -18,10 +18,11 @@ from bench.commands.throughput_tables import targets_table
 from bench.config import HarnessConfig
 from bench.figures_table import figures_table
 from bench.images import load_dataset
+from bench.limit.loop import Window
 from bench.limit.measure import usual_layout
 from bench.limit.windows import Windows
 from bench.peers.comparison import NIGHTLY, STREAM, peer_targets
-from bench.peers.figures import SystemFigures, figures, median
+from bench.peers.figures import Observed, SystemFigures, figures, median
 from bench.peers.offer import LATENCY_IMAGES, Arrivals
 from bench.peers.reference import Reference
 from bench.peers.rounds import Measured
@@ -104,7 +105,9 @@ def peers(
             limit_per_second = statistics.fmean(windows.take().images_per_second for _ in range(2))
 
             def observe(name: str, number: int) -> SystemFigures:
-                return _observe(runner, windows, name, count, Arrivals.of_round(number, limit_per_second))
+                arrivals = Arrivals.of_round(number, limit_per_second)
+                seen, lines, bare = _observe(runner, windows, name, count, arrivals)
+                return figures(name, number + 1, lines, seen, bare)
 
             measured.measure(observe, systems, rounds, note)
         is_complete = True
@@ -118,7 +121,8 @@ def peers(
 
 def _observe(
     runner: PeerRunner, windows: Windows, name: str, count: int, arrivals: Arrivals
-) -> SystemFigures:
+) -> tuple[Observed, int, Sequence[Window]]:
+    """What was seen, lines of code, the bare loop before and after."""
     with windows.around() as bare:  # no system is up then: some poll while they have nothing to do
         if name == NIGHTLY:
             seen, lines = observe_nightly(runner.stand, runner.model_dir, count), arm_lines_of_code("lambda")
@@ -128,7 +132,7 @@ def _observe(
         else:
             (peer,) = (peer for peer in PEERS if peer.name == name)
             seen, lines = runner.observe(peer, count, arrivals), runner.programs.lines_of_code(peer)
-    return figures(name, lines, seen, bare)
+    return seen, lines, bare
 
 
 def as_plain(measured: Measured) -> dict[str, object]:
@@ -164,7 +168,8 @@ def tables(measured: Measured) -> RenderableType:
         "Medians of the rounds (smallest-largest). L: the bare loop before and after. first: until the "
         "first image was done. core-ms per image, memory: of the system's own processes; object store, "
         "broker, PostgreSQL left out. p50, p99: at half of L, the same arrivals for all; own p99: at half of "
-        "the system's own rate. lines: of code; "
+        "the system's own rate. Targets: ours divided by the peer's of the same round, median of the rounds, "
+        "against the peer that does best. lines: of code; "
         "of ours, the arm's package and the shared core. Smallest cosine of a peer's embeddings to ours: "
         f"{_shown(cosine, '{:.6f}')}."
     )

@@ -1,45 +1,72 @@
-"""What our paths are held to: no slower than the peers of their kind, in the same run."""
+"""What our paths are held to: no slower than the peers of their kind, in the same run.
+
+Round by round: neighbours in a round share the machine's pace, and streams its arrivals, of which both
+figures depend more than on the system. Medians of all rounds, each system by itself, would compare rounds.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import statistics
+from collections.abc import Callable, Iterator, Sequence
 
-from bench.peers.figures import SystemFigures, median
+from bench.peers.figures import SystemFigures
 from bench.peers.task import DAFT, PEERS
 from bench.throughput.targets import Target
 
 NIGHTLY, STREAM = "nightly", "kappa"
 
+Figure = Callable[[SystemFigures], float | None]
+
 
 def peer_targets(found: Sequence[SystemFigures]) -> list[Target]:
-    """The lines that this run could measure."""
+    """The lines that this run could measure: ours divided by the peer's, and of several peers the one that
+    leaves us least."""
     return list(_targets(found))
 
 
 def _targets(found: Sequence[SystemFigures]) -> Iterator[Target]:
-    def of(name: str) -> list[SystemFigures]:
-        return [item for item in found if item.system == name]
-
-    nightly = median(of(NIGHTLY), lambda f: f.ratio)
-    daft = median(of(DAFT.name), lambda f: f.ratio)
-    if daft is not None:
-        yield Target(f"{NIGHTLY}: throughput, against Daft", "of the bare loop", ">=", daft, nightly)
     streams = [peer.name for peer in PEERS if peer.is_stream]
-    ratios = [r for name in streams if (r := median(of(name), lambda f: f.ratio)) is not None]
-    if ratios:
-        limit, ours = max(ratios), median(of(STREAM), lambda f: f.ratio)
-        yield Target(
-            f"{STREAM}: throughput, against the fastest stream", "of the bare loop", ">=", limit, ours
-        )
-    for what, p99_ms in (("of the bare loop", _common_p99_ms), ("of its own rate", _own_p99_ms)):
-        if waits := [p for name in streams if (p := median(of(name), p99_ms)) is not None]:
-            name = f"{STREAM}: p99 at half {what}, against the best"
-            yield Target(name, "ms", "<=", min(waits), median(of(STREAM), p99_ms))
+    yield from _target(f"{NIGHTLY}: throughput", ">=", found, NIGHTLY, [DAFT.name], lambda f: f.ratio)
+    yield from _target(f"{STREAM}: throughput", ">=", found, STREAM, streams, lambda f: f.ratio)
+    for what, figure in (("of the bare loop", _common_p99_seconds), ("of its own rate", _own_p99_seconds)):
+        yield from _target(f"{STREAM}: p99 at half {what}", "<=", found, STREAM, streams, figure)
 
 
-def _common_p99_ms(found: SystemFigures) -> float | None:
-    return found.common_half.p99_seconds * 1e3 if found.common_half else None
+def _target(
+    name: str,
+    comparison: str,
+    found: Sequence[SystemFigures],
+    ours: str,
+    peers: Sequence[str],
+    figure: Figure,
+) -> Iterator[Target]:
+    measured = [
+        peer for peer in peers if any(figure(item) is not None for item in found if item.system == peer)
+    ]
+    if not measured:
+        return
+    shares = {peer: share for peer in measured if (share := _share(found, ours, peer, figure)) is not None}
+    if not shares:
+        yield Target(name, f"of {' or '.join(measured)}", comparison, 1.0, None)
+        return
+    hardest = (min if comparison == ">=" else max)(shares, key=shares.__getitem__)
+    yield Target(name, f"of {hardest}", comparison, 1.0, shares[hardest])
 
 
-def _own_p99_ms(found: SystemFigures) -> float | None:
-    return found.own_half.p99_seconds * 1e3 if found.own_half else None
+def _share(found: Sequence[SystemFigures], ours: str, peer: str, figure: Figure) -> float | None:
+    """Median of the rounds in which both were measured."""
+    values = {(f.system, f.round_number): value for f in found if (value := figure(f)) is not None}
+    shares = [
+        value / values[peer, number]
+        for (system, number), value in values.items()
+        if system == ours and (peer, number) in values
+    ]
+    return statistics.median(shares) if shares else None
+
+
+def _common_p99_seconds(found: SystemFigures) -> float | None:
+    return found.common_half.p99_seconds if found.common_half else None
+
+
+def _own_p99_seconds(found: SystemFigures) -> float | None:
+    return found.own_half.p99_seconds if found.own_half else None

@@ -44,9 +44,11 @@ class Observed:
 
 @dataclass(frozen=True, slots=True)
 class SystemFigures:
-    """One system, once; processes that all systems share are left out of memory and CPU."""
+    """One system, once; processes that all systems share are left out of memory and CPU. ``round_number``:
+    from 1."""
 
     system: str
+    round_number: int
     lines_of_code: int
     images: int
     images_per_second: float
@@ -69,12 +71,15 @@ def own_processes() -> ProcessMeter:
     return ProcessMeter(left_out=SHARED_PROCESSES)
 
 
-def figures(system: str, lines_of_code: int, seen: Observed, bare: Sequence[Window]) -> SystemFigures:
+def figures(
+    system: str, round_number: int, lines_of_code: int, seen: Observed, bare: Sequence[Window]
+) -> SystemFigures:
     """What an observed drain amounts to. ``bare``: the bare loop before and after."""
     start_ns, images = settled(seen.completed_ns)
     used = seen.meter.cpu_seconds(start_ns, seen.end_ns)
     return SystemFigures(
         system=system,
+        round_number=round_number,
         lines_of_code=lines_of_code,
         images=len(seen.completed_ns),
         images_per_second=images / ((seen.end_ns - start_ns) / 1e9),
