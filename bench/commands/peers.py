@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -18,11 +18,10 @@ from bench.commands.throughput_tables import targets_table
 from bench.config import HarnessConfig
 from bench.figures_table import figures_table
 from bench.images import load_dataset
-from bench.limit.loop import Window
 from bench.limit.measure import usual_layout
 from bench.limit.windows import Windows
 from bench.peers.comparison import NIGHTLY, STREAM, peer_targets
-from bench.peers.figures import Observed, SystemFigures, figures, median
+from bench.peers.figures import Figure, SystemFigures, figures, median
 from bench.peers.offer import LATENCY_IMAGES, Arrivals
 from bench.peers.reference import Reference
 from bench.peers.rounds import Measured
@@ -106,8 +105,7 @@ def peers(
 
             def observe(name: str, number: int) -> SystemFigures:
                 arrivals = Arrivals.of_round(number, limit_per_second)
-                seen, lines, bare = _observe(runner, windows, name, count, arrivals)
-                return figures(name, number + 1, lines, seen, bare)
+                return _observe(runner, windows, name, number + 1, count, arrivals)
 
             measured.measure(observe, systems, rounds, note)
         is_complete = True
@@ -120,9 +118,8 @@ def peers(
 
 
 def _observe(
-    runner: PeerRunner, windows: Windows, name: str, count: int, arrivals: Arrivals
-) -> tuple[Observed, int, Sequence[Window]]:
-    """What was seen, lines of code, the bare loop before and after."""
+    runner: PeerRunner, windows: Windows, name: str, round_number: int, count: int, arrivals: Arrivals
+) -> SystemFigures:
     with windows.around() as bare:  # no system is up then: some poll while they have nothing to do
         if name == NIGHTLY:
             seen, lines = observe_nightly(runner.stand, runner.model_dir, count), arm_lines_of_code("lambda")
@@ -132,7 +129,7 @@ def _observe(
         else:
             (peer,) = (peer for peer in PEERS if peer.name == name)
             seen, lines = runner.observe(peer, count, arrivals), runner.programs.lines_of_code(peer)
-    return seen, lines, bare
+    return figures(name, round_number, lines, seen, bare)
 
 
 def as_plain(measured: Measured) -> dict[str, object]:
@@ -177,9 +174,7 @@ def tables(measured: Measured) -> RenderableType:
     return Group(table, *failed, Text(), targets_table(peer_targets(found)), Text(notes, style="dim"))
 
 
-def _spread(
-    rounds: Sequence[SystemFigures], figure: Callable[[SystemFigures], float | None], digits: int
-) -> str:
+def _spread(rounds: Sequence[SystemFigures], figure: Figure, digits: int) -> str:
     spread = Spread.of(value for item in rounds if (value := figure(item)) is not None)
     return "-" if spread is None else spread.shown(digits)
 

@@ -7,15 +7,13 @@ figures depend more than on the system. Medians of all rounds, each system by it
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
-from bench.peers.figures import SystemFigures
+from bench.peers.figures import Figure, SystemFigures
 from bench.peers.task import DAFT, PEERS
 from bench.throughput.targets import Target
 
 NIGHTLY, STREAM = "nightly", "kappa"
-
-Figure = Callable[[SystemFigures], float | None]
 
 
 def peer_targets(found: Sequence[SystemFigures]) -> list[Target]:

@@ -66,6 +66,9 @@ class SystemFigures:
         return self.images_per_second / self.bare_images_per_second
 
 
+Figure = Callable[[SystemFigures], float | None]  # None: it was not measured
+
+
 def own_processes() -> ProcessMeter:
     """Meters the processes of one system."""
     return ProcessMeter(left_out=SHARED_PROCESSES)
@@ -106,7 +109,7 @@ def half_load(rate_per_second: float, waited_seconds: npt.NDArray[np.float64]) -
     return HalfLoad(rate_per_second, len(waited_seconds), float(p50), float(p99))
 
 
-def median(found: list[SystemFigures], figure: Callable[[SystemFigures], float | None]) -> float | None:
+def median(found: list[SystemFigures], figure: Figure) -> float | None:
     """Of the rounds in which the figure was measured."""
     values = [value for item in found if (value := figure(item)) is not None]
     return statistics.median(values) if values else None
