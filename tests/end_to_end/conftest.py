@@ -53,7 +53,10 @@ StartRun = Callable[..., CommandLineRun]
 
 
 def processes_mentioning(*texts: str) -> list[psutil.Process]:
-    """Living processes whose command line mentions every one of ``texts``."""
+    """Living processes whose command line mentions every one of ``texts``.
+
+    One that is just being executed has none for a moment: wait for a count, do not look once.
+    """
     found = []
     for process in psutil.process_iter():
         try:

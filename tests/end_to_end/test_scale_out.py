@@ -53,8 +53,7 @@ def test_both_arms_run_on_several_of_everything(start_run: StartRun, tmp_path: P
         "lambda_pipeline.online.inference_server": 2,
         "lambda_pipeline.online.worker": 2,
     }
-    wait_until(lambda: len(run.processes("lambda_pipeline.online.worker")) == 2, 180, run.popen)
-    assert {name: len(run.processes(name)) for name in several} == several
+    wait_until(lambda: {name: len(run.processes(name)) for name in several} == several, 180, run.popen)
     wait_until(lambda: len(descendants(run, "CoarseGrainedExecutorBackend")) == 2, 240, run.popen)
     assert listening_addresses(descendants(run)) == {"127.0.0.1"}
     wait_until(lambda: len(run.processes("kappa_pipeline.app")) == 2, 240, run.popen)
