@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import subprocess
 import sys
-import venv
 from pathlib import Path
 
 import nox
@@ -206,11 +205,14 @@ def prepare_environment(
 
 
 def bootstrap_uv(session: nox.Session) -> Path:
-    """The uv of the tools environment in the cache, which is made with pip the first time."""
+    """The uv of the tools environment in the cache, which is made with pip the first time.
+
+    By virtualenv, which comes with nox: Debian's Python makes no environment with pip by itself.
+    """
     uv = TOOLS / BIN / ("uv.exe" if WINDOWS else "uv")
     if not uv.exists():
         session.log(f"installing {UV_REQUIREMENT} in {TOOLS}")
-        venv.create(TOOLS, with_pip=True)
+        session.run(sys.executable, "-m", "virtualenv", "--quiet", str(TOOLS), external=True)
         pip = [str(TOOLS / BIN / "python"), "-m", "pip", "install", "--quiet", UV_REQUIREMENT]
         session.run(*pip, external=True)
     return uv
