@@ -89,7 +89,7 @@ class KappaArm:
             group.check()
             time.sleep(POLL_SECONDS)
         if child.popen.returncode != 0:
-            where = self.nightly_step(day) or "its first step"
+            where = self.nightly_step(day) or "its start"
             raise PipelineError(
                 f"the dump of day {day} failed in {where} with code {child.popen.returncode}; "
                 f"its log is {child.log}"

@@ -101,7 +101,7 @@ def dump_day(context: RunContext, day: int, midnight_ns: int, ledger: Ledger) ->
 def _spark(context: RunContext) -> Iterator[SparkSession]:
     from pyspark.sql import SparkSession
 
-    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    os.environ["PYSPARK_PYTHON"] = sys.executable  # one set for other work lacks what the tasks import
     builder = SparkSession.builder.appName(f"{context.namespace}-dump").master(context.spark_master)
     spark = builder.config(map={**spark_conf(context)}).getOrCreate()
     try:

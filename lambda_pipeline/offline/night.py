@@ -82,7 +82,7 @@ class Night:
 
     def start_spark(self) -> SparkSession:
         """Start the session, and create the Hive table unless it exists."""
-        os.environ["PYSPARK_PYTHON"] = sys.executable
+        os.environ["PYSPARK_PYTHON"] = sys.executable  # one set for other work lacks what the tasks import
         builder = SparkSession.Builder().master(self.context.spark_master).appName(self.context.namespace)
         for name, value in spark_conf(self.context).items():
             builder = builder.config(name, value)
