@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from bench.ledger_query import open_ledger, sql_text
+from bench.validity.rule import figures_text
 from bench.verify import verify_run
 
 REFERENCE, PLANTED = "reference", "planted"  # the arms of an audit's runs
@@ -59,7 +60,8 @@ class RuleFires:
         """Found if the run is INVALID by this rule."""
         for rule in evidence.result["validity"]["rules"]:
             if rule["id"] == self.rule:
-                return Finding(not rule["ok"], f"measured {_text(rule['measured'])}, limit {rule['limit']}")
+                measured, limit = figures_text(rule["measured"]), figures_text(rule["limit"])
+                return Finding(not rule["ok"], f"measured {measured}; limit {limit}")
         return Finding(None, "there is no such rule")
 
 
@@ -103,9 +105,3 @@ def stage_differences(run_dir: Path) -> dict[str, list[float]]:
         for row in query.execute(sql_text("stage_difference"), arms):
             differences.setdefault(row["stage"], []).append(row["difference_seconds"])
     return differences
-
-
-def _text(measured: object) -> str:
-    if isinstance(measured, Mapping):
-        return ", ".join(f"{name} {_text(value)}" for name, value in measured.items())
-    return f"{measured:.3g}" if isinstance(measured, float) else str(measured)

@@ -27,15 +27,16 @@ class Rule:
         """As a result has it: a broken one has advice, and a reason that says what was measured."""
         if self.ok:
             return {**asdict(self), "reason": "", "advice": ""}
-        figures = f"Measured {_text(self.measured)}; limit {_text(self.limit)}"
+        figures = f"Measured {figures_text(self.measured)}; limit {figures_text(self.limit)}"
         return {**asdict(self), "reason": f"{self.reason}. {figures}"}
 
 
-def _text(value: Any) -> str:
+def figures_text(value: Any) -> str:
+    """What a rule measured, or its limit, in words."""
     if value is None:
         return "not measured"
     if isinstance(value, Mapping):
-        return ", ".join(f"{name}: {_text(of)}" for name, of in value.items()) or "none"
+        return ", ".join(f"{name}: {figures_text(of)}" for name, of in value.items()) or "none"
     if isinstance(value, list):
         return ", ".join(value) or "none"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
