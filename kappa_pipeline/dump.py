@@ -8,9 +8,7 @@ was computed by the stream.
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -101,7 +99,6 @@ def dump_day(context: RunContext, day: int, midnight_ns: int, ledger: Ledger) ->
 def _spark(context: RunContext) -> Iterator[SparkSession]:
     from pyspark.sql import SparkSession
 
-    os.environ["PYSPARK_PYTHON"] = sys.executable  # one set for other work lacks what the tasks import
     builder = SparkSession.builder.appName(f"{context.namespace}-dump").master(context.spark_master)
     spark = builder.config(map={**spark_conf(context)}).getOrCreate()
     try:

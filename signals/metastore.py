@@ -6,6 +6,7 @@ import contextlib
 import os
 import re
 import shlex
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -41,7 +42,8 @@ def spark_conf(context: RunContext) -> dict[str, str]:
 
     Secrets, the metastore's password and what ``context.spark_conf`` holds, go to :data:`SPARK_SECRETS` in
     the arm's folder, readable by the owner only, because settings appear on the JVM's command line; this
-    process's environment names that file to Spark. ``context.spark_conf`` wins where both set something.
+    process's environment names that file to Spark, and this Python to its tasks. ``context.spark_conf`` wins
+    where both set something.
     Raises ConfigurationError for a metastore that JDBC can't reach.
     """
     dsn = conninfo_to_dict(context.metastore_dsn)
@@ -52,6 +54,7 @@ def spark_conf(context: RunContext) -> dict[str, str]:
     own = {name: value for name, value in context.spark_conf.items() if not _SECRET.search(name)}
     secrets |= {name: value for name, value in context.spark_conf.items() if name not in own}
     _name_secrets(context.arm_dir / SPARK_SECRETS, secrets)
+    os.environ["PYSPARK_PYTHON"] = sys.executable  # one set for other work lacks what the tasks import
     spark_event_dir(context).mkdir(parents=True, exist_ok=True)  # Spark refuses to make it
     temporary = context.arm_dir / "spark-tmp"  # Hive leaves a folder of each session behind
     temporary.mkdir(exist_ok=True)

@@ -135,7 +135,6 @@ def _rehearse(context: RunContext) -> None:
     what a night does, so that the JVM loads what a night needs."""
     # Found at run time: PySpark's types would cost every check of this project half a minute.
     session = import_module("pyspark.sql").SparkSession
-    os.environ["PYSPARK_PYTHON"] = sys.executable
     builder = session.builder.master(context.spark_master).appName("rehearsal")
     for key, value in spark_conf(context).items():
         builder = builder.config(key, value)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -82,7 +80,6 @@ class Night:
 
     def start_spark(self) -> SparkSession:
         """Start the session, and create the Hive table unless it exists."""
-        os.environ["PYSPARK_PYTHON"] = sys.executable  # one set for other work lacks what the tasks import
         builder = SparkSession.Builder().master(self.context.spark_master).appName(self.context.namespace)
         for name, value in spark_conf(self.context).items():
             builder = builder.config(name, value)

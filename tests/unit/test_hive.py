@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -267,6 +268,12 @@ def test_secrets_among_the_users_spark_settings_stay_off_the_command_line(
     assert Path(path) == run.arm_dir / SPARK_SECRETS
     assert "spark.authenticate.secret=hid\\\\den\n" in Path(path).read_text()
     assert Path(path).stat().st_mode & 0o777 == 0o600
+
+
+def test_tasks_run_on_the_python_of_their_session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYSPARK_PYTHON", "/of/other/work/python")
+    spark_conf(context(tmp_path, "postgresql://u:p@db/metastore"))
+    assert os.environ["PYSPARK_PYTHON"] == sys.executable
 
 
 def test_a_properties_file_of_the_users_environment_is_refused_and_told_where_to_put_it(
